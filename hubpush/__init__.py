@@ -1,0 +1,20 @@
+"""hubpush carries released TensorFlow checkpoints to the Hugging Face Hub.
+
+The modules, in the order in which the data flows:
+
+- `catalog`: what can be carried: families and their releases.
+- `source`: fetch an archive, check its digest, open it safely.
+- `checkpoint`: the variables of a TensorFlow checkpoint, read lazily, without TensorFlow.
+- `model`: variables to config.json and model.safetensors, every name accounted for.
+- `tokenizer`: vocab.txt to a fast tokenizer, every line checked.
+- `parity`: does the published folder compute what the original computes? Measured first, then judged.
+- `manifest`: hubpush.json: what went in, what came out, with digests.
+- `metadata`, `card`: recorded facts and results to README.md.
+- `publish`: plan, push, tag, verify.
+- `pipeline`: the whole path of one release as one function, and the family over it.
+- `cli`: the command line.
+
+`architectures` holds what differs between model architectures, `localhub` the embedded Hub.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,302 @@
+"""Recorded results to README.md.
+
+A card is rendered from a frozen `Context` alone: the release's facts and what the manifest recorded. Nothing is measured
+here, so rendering the same record again gives the same bytes. The sections are files under templates/sections, each
+rendered alone and dropped when empty; they stand between markers, and text that a person wrote outside the markers is
+kept when the card is rendered anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from hubpush import metadata
+from hubpush.architectures import ARCHITECTURES
+from hubpush.catalog import Family, Release
+from hubpush.errors import CardError
+from hubpush.manifest import Build, Past
+
+_MAX_CARD = 1 << 20
+_REGION = re.compile(
+    r"<!-- hubpush:begin (?P<name>[a-z-]+) -->\n.*?\n<!-- hubpush:end (?P=name) -->", flags=re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a template sees.
+
+    Attributes:
+        repo_id: Where the model is published.
+        tag: The version's tag.
+        pipeline_tag: The Hub's task.
+        is_official: Whether the repo belongs to the authors' own organisation.
+        release: The release's facts, as the family file gives them.
+        family: `title` and `summary` of the family.
+        siblings: `name`, `title`, `repo_id` of every release of the family.
+        model: Class, heads, parameters, casing, activation, what was dropped and assumed.
+        config: The published config.json.
+        source: Name, digest, size and files of the source.
+        files: The converted files with size and digests.
+        build: `date` and `hubpush` of the conversion.
+        parity: The recorded parity report, or None.
+        verdict: `pass`, `known-divergence`, `fail` or `not-run`.
+        worst: The float64 output that is furthest out, or None.
+        gap: The worst output against the other GELU form, with its `activation`, or None.
+        probe_count: Number of probe texts.
+        history: All versions up to this one, the oldest first.
+        command: The command line that makes this again.
+    """
+
+    repo_id: str
+    tag: str
+    pipeline_tag: str
+    is_official: bool
+    release: Mapping[str, Any]
+    family: Mapping[str, str]
+    siblings: tuple[Mapping[str, str], ...]
+    model: Mapping[str, Any]
+    config: Mapping[str, Any]
+    source: Mapping[str, Any]
+    files: Mapping[str, Any]
+    build: Mapping[str, str]
+    parity: Mapping[str, Any] | None
+    verdict: str
+    worst: Mapping[str, Any] | None
+    gap: Mapping[str, Any] | None
+    probe_count: int
+    history: tuple[Mapping[str, str], ...]
+    command: str
+
+
+def facts(family: Family, release: Release, repo_id: str, command: str) -> dict[str, Any]:
+    """What a card states that no measurement gives; part of its identity."""
+    return {
+        "repo_id": repo_id,
+        "command": command,
+        "family": {"title": family.title, "summary": family.summary},
+        "siblings": [[r.name, r.title] for r in family.releases],
+        "release": release.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+def context(
+    family: Family, release: Release, repo_id: str, command: str, build: Build, history: tuple[Past, ...]
+) -> Context:
+    """Gather what the templates see; the last entry of `history` is the version that is rendered."""
+    owner = repo_id.partition("/")[0]
+    parity = build.parity
+    references = parity["references"] if parity is not None else []
+    declared = [r for r in references if r["as_published"] and r["dtype"] == "float64"]
+    others = [r for r in references if not r["as_published"]]
+    samples = build.samples or {"batches": []}
+    return Context(
+        repo_id=repo_id,
+        tag=f"v{history[-1].version}",
+        pipeline_tag=pipeline_tag(release, build),
+        is_official=bool(release.official_repo) and release.official_repo.partition("/")[0] == owner,
+        release=release.model_dump(mode="json"),
+        family={"title": family.title, "summary": family.summary},
+        siblings=tuple(
+            {"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases
+        ),
+        model=build.model,
+        config=build.model["config"],
+        source=build.source.model_dump(mode="json"),
+        files={name: file.model_dump(mode="json") for name, file in build.files.items()},
+        build={"date": build.date, "hubpush": build.hubpush},
+        parity=parity,
+        verdict=build.verdict,
+        worst=max((o for r in declared for o in r["outputs"]), key=_excess, default=None),
+        gap=max(
+            ({**o, "activation": r["activation"]} for r in others for o in r["outputs"]),
+            key=lambda o: float(o["max_abs"]),
+            default=None,
+        ),
+        probe_count=sum(len(batch["inputs"]["input_ids"]) for batch in samples["batches"]),
+        history=tuple(past.model_dump() for past in history),
+        command=command,
+    )
+
+
+def pipeline_tag(release: Release, build: Build) -> str:
+    """The Hub's task for the class that was published."""
+    classes = ARCHITECTURES[release.architecture].classes
+    return next(c.pipeline_tag for c in classes if c.name == build.model["class"])
+
+
+def front_matter(release: Release, task: str) -> dict[str, Any]:
+    """The card's metadata: only what is known, in the order in which the Hub documents it."""
+    data: dict[str, Any] = {
+        "language": list(release.language),
+        "license": release.license,
+        "license_name": release.license_name,
+        "license_link": release.license_link,
+        "library_name": "transformers",
+        "pipeline_tag": task,
+        "tags": list(dict.fromkeys([release.architecture, *release.tags, "tensorflow-conversion", "hubpush"])),
+        "datasets": list(release.datasets),
+    }
+    if task == "fill-mask":
+        data["widget"] = [{"text": "Paris is the [MASK] of France.", "example_title": "Capital"}]
+    return {key: value for key, value in data.items() if value not in (None, [])}
+
+
+def check_facts(release: Release) -> None:
+    """Check the metadata that a release will have, before anything is fetched for it.
+
+    Raises:
+        CardError: The Hub would refuse it.
+    """
+    task = ARCHITECTURES[release.architecture].classes[0].pipeline_tag
+    problems = [p for p in metadata.check_metadata(front_matter(release, task)) if p.severity == "error"]
+    if problems:
+        lines = "".join(f"\n  {p.message}; {p.fix}" for p in problems)
+        raise CardError(f"{release.name}: the Hub would refuse the card:{lines}", hint="correct it in the family file")
+
+
+def render(context: Context, existing: str | None = None) -> str:
+    """The whole README.md.
+
+    Args:
+        context: What the templates see.
+        existing: The README.md that stands on the Hub; text in it outside of the markers is kept.
+
+    Raises:
+        CardError: A template is wrong, or the metadata is.
+    """
+    values = {field.name: getattr(context, field.name) for field in dataclasses.fields(context)}
+    regions = {}
+    for name in _render("card.md.jinja", values).split():
+        text = _render(f"sections/{name}.md.jinja", values).strip()
+        if text:
+            tidy = re.sub(r"\n{3,}", "\n\n", text)
+            regions[name] = f"<!-- hubpush:begin {name} -->\n{tidy}\n<!-- hubpush:end {name} -->"
+    body = merge(regions, existing)
+    yaml = metadata.write_front_matter(front_matter(Release.model_validate(context.release), context.pipeline_tag))
+    text = f"---\n{yaml.rstrip()}\n---\n\n{body}\n"
+    if len(text) > _MAX_CARD:
+        raise CardError(f"the card has {len(text):,} characters", hint="a template loops; a card has about 8,000")
+    problems = [p for p in metadata.check_card(text) if p.severity == "error"]
+    if problems:
+        lines = "".join(f"\n  {p.message}; {p.fix}" for p in problems)
+        raise CardError(f"the Hub would refuse the card:{lines}", hint="correct the family file")
+    return text
+
+
+def merge(regions: Mapping[str, str], existing: str | None) -> str:
+    """Generated regions, in order, with a person's text kept behind the region that it stood behind.
+
+    Text that stood before the first region, or in a card without markers, goes to the end: the generated title and
+    verdict come first.
+    """
+    kept: dict[str | None, list[str]] = {}
+    if existing is not None:
+        _, body = metadata.split_front_matter(existing)
+        behind, position = None, 0
+        for found in _REGION.finditer(body):
+            kept.setdefault(behind, []).append(body[position : found.start()].strip("\n"))
+            behind, position = found["name"], found.end()
+        kept.setdefault(behind, []).append(body[position:].strip("\n"))
+    parts: list[str] = []
+    for name, region in regions.items():
+        parts += [region, *(text for text in kept.pop(name, []) if text.strip())]
+    parts += [text for texts in kept.values() for text in texts if text.strip()]
+    return "\n\n".join(parts)
+
+
+def generated(text: str) -> str:
+    """The generated parts of a card: its front matter and everything between markers; a change in them is drift."""
+    yaml, body = metadata.split_front_matter(text)
+    return "\n".join([yaml or "", *(found.group() for found in _REGION.finditer(body))])
+
+
+@cache
+def templates_sha256() -> str:
+    """Digest over the template files, by their names."""
+    digest = hashlib.sha256()
+    root = _templates()
+    for path in sorted(root.rglob("*.jinja")):
+        # Checkouts with other line ends hold the same templates.
+        text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
+        digest.update(f"{path.relative_to(root).as_posix()}\0{text}\0".encode())
+    return digest.hexdigest()
+
+
+@cache
+def _templates() -> Path:
+    """The templates: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    return next(path for path in (package / "templates", package.parent / "templates") if path.is_dir())
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(_templates()),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - Markdown; what comes from files or the network goes through `cell`
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        newline_sequence="\n",
+    )
+    environment.filters |= {"cell": _cell, "sci": _sci, "commas": _commas, "size": _size, "verdict": _verdict}
+    return environment
+
+
+def _render(name: str, values: Mapping[str, Any]) -> str:
+    try:
+        return _environment().get_template(name).render(values)
+    except jinja2.TemplateError as error:
+        line = getattr(error, "lineno", None) or _line(error, name)
+        where = f"templates/{name}" + (f", line {line}" if line else "")
+        raise CardError(f"{where}: {error}", hint="correct the template; nothing was pushed") from None
+
+
+def _line(error: BaseException, name: str) -> int | None:
+    """The template's line in a traceback: Jinja gives its compiled code the template's own line numbers."""
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.endswith(name):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _excess(output: Mapping[str, Any]) -> float:
+    return float(output["max_abs"]) / float(output["tolerance"]) if output["tolerance"] else float(output["max_abs"])
+
+
+def _cell(value: object) -> str:
+    """Text from outside, made harmless in a table cell or a line of Markdown."""
+    text = re.sub(r"\s+", " ", str(value)).strip()
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|{}~])", r"\\\1", text)
+
+
+def _sci(value: float | None) -> str:
+    return "–" if value is None else "0" if value == 0 else f"{value:.1e}"
+
+
+def _commas(value: int) -> str:
+    return f"{value:,}"
+
+
+def _size(value: int) -> str:
+    return f"{value / 1e6:,.1f} MB" if value >= 100_000 else f"{value:,} bytes"
+
+
+def _verdict(value: str) -> str:
+    return {"pass": "✓ pass", "fail": "✗ fail", "not-run": "– not run", "known-divergence": "≈ known"}.get(value, value)
+

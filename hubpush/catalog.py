@@ -1,0 +1,298 @@
+"""What can be carried: families and their releases, read from TOML family files.
+
+A family file has a few keys of its own, a table `[defaults]` with what its releases share, and one `[[releases]]` table
+for each checkpoint. Every mistake in a file is named at once, with its key. The format is described in
+docs/family-files.md.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from hubpush.architectures import ARCHITECTURES, Activation
+from hubpush.errors import CatalogError
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+_REPO_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
+_MAX_FILE = 4 * 1024 * 1024
+
+
+def is_allowed_url(value: str) -> bool:
+    """Whether a source may be fetched from there: https, and plain http on the loopback interface alone."""
+    return re.match(r"https://[^/]|http://(127\.0\.0\.1|localhost|\[::1\])([:/]|$)", value) is not None
+
+
+def _repo_name(name: str) -> str:
+    """The Hub's rule for one part of a repo id (huggingface_hub's `validate_repo_id`)."""
+    if not _REPO_NAME.fullmatch(name) or "--" in name or ".." in name or name.endswith(".git"):
+        raise ValueError("must be a repo name: letters, digits, '-', '_', '.', at most 96, no '--', '..' or '.git' end")
+    return name
+
+
+def _source(value: str) -> str:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) and not is_allowed_url(value):
+        raise ValueError("must be an https:// URL (http:// for this machine alone) or a path beside the family file")
+    return value
+
+
+def _architecture(value: str) -> str:
+    if value not in ARCHITECTURES:
+        raise ValueError(f"must be one of: {', '.join(sorted(ARCHITECTURES))}")
+    return value
+
+
+def _repo_id(value: str) -> str:
+    owner, slash, name = value.partition("/")
+    if not slash:
+        raise ValueError("must be OWNER/NAME")
+    _repo_name(owner)
+    _repo_name(name)
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=4000)]
+RepoName = Annotated[str, AfterValidator(_repo_name)]
+RepoId = Annotated[str, AfterValidator(_repo_id)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+# TOML has arrays where these have tuples; strict mode would refuse the one for the other.
+Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+
+
+class Release(BaseModel):
+    """One checkpoint and everything that is said of it.
+
+    Attributes:
+        name: Name of the repo, without its owner.
+        title: What people call the model.
+        source: https URL of an archive, or a path relative to the family file.
+        architecture: A name in `hubpush.architectures.ARCHITECTURES`.
+        license: Licence id of the Hub; `license_name` and `license_link` go with `other`.
+        language: ISO 639 codes.
+        cased: Whether the vocabulary keeps case; None infers it from the vocabulary where that is plain.
+        activation: The GELU form that the released code computes.
+        activation_source: Where that is known from.
+        config: Values that the original config must have, for example `num_hidden_layers`.
+        data_sha256: Expected SHA-256 of the checkpoint's data file, where another publication of it is known.
+        official_repo: Where the authors publish their own conversion, if they do.
+        glue: GLUE test scores as the authors published them, by task.
+    """
+
+    model_config = _FROZEN
+
+    name: RepoName
+    title: Text
+    source: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_source)]
+    architecture: Annotated[str, AfterValidator(_architecture)] = "bert"
+    license: Text
+    license_name: Text | None = None
+    license_link: Text | None = None
+    language: Texts = ()
+    cased: bool | None = None
+    activation: Activation = "gelu_pytorch_tanh"
+    activation_source: Text = (
+        "google-research/bert computes the tanh form since commit bee6030 (2019-02-07), whatever bert_config.json says"
+    )
+    tags: Texts = ()
+    datasets: Texts = ()
+    training: Text | None = None
+    intended_use: Text | None = None
+    limitations: Text | None = None
+    homepage: Text | None = None
+    arxiv: Annotated[tuple[Annotated[str, Field(pattern=r"^\d{4}\.\d{4,5}$")], ...], Field(strict=False)] = ()
+    citations: Texts = ()
+    official_repo: RepoId | None = None
+    note: Text | None = None
+    config: Mapping[str, int] = {}
+    data_sha256: Sha256 | None = None
+    glue: Mapping[str, float] = {}
+    glue_note: Text | None = None
+
+
+class Family(BaseModel):
+    """A set of releases that are published together."""
+
+    model_config = _FROZEN
+
+    format: Literal[1]
+    name: RepoName
+    title: Text
+    summary: Text
+    releases: Annotated[tuple[Release, ...], Field(strict=False, min_length=1)]
+
+
+class Pin(BaseModel):
+    """What a source must be: the entry of a lock file."""
+
+    model_config = _FROZEN
+
+    size: Annotated[int, Field(ge=0)] | None = None
+    sha256: Sha256
+    etag: str | None = None
+
+
+class Lock(BaseModel):
+    """`<family>.lock.json`: the sources of a family, pinned. Keys are sources as the family file writes them."""
+
+    model_config = _FROZEN
+
+    format: Literal[1] = 1
+    sources: Mapping[str, Pin] = {}
+
+
+def shipped() -> list[str]:
+    """Names of the families that come with hubpush."""
+    folder = resources.files("hubpush") / "catalogs"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def locate(family: str) -> Path:
+    """The file of a family that is named, or given as a path to a `.toml`.
+
+    Raises:
+        CatalogError: There is no such family.
+    """
+    if family.endswith(".toml") or "/" in family:
+        return Path(family)
+    path = Path(str(resources.files("hubpush") / "catalogs" / f"{family}.toml"))
+    if not path.is_file():
+        raise CatalogError(
+            f"there is no family {family!r}",
+            hint=f"shipped families: {', '.join(shipped())}; a family of your own is given as a path ending in .toml",
+        )
+    return path
+
+
+def load(path: Path) -> tuple[Family, Lock]:
+    """Read and check a family file, and the lock beside it where there is one.
+
+    Raises:
+        CatalogError: The file cannot be read, is not TOML, or says something wrong; all mistakes are in the message.
+    """
+    raw = _read(path, "family file")
+    try:
+        data = tomllib.loads(raw)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise CatalogError(f"{path} is not TOML: {error}", hint="correct the file at the place named") from None
+    defaults = data.pop("defaults", {})
+    releases = data.get("releases")
+    if isinstance(defaults, dict) and isinstance(releases, list):
+        data["releases"] = [defaults | r if isinstance(r, dict) else r for r in releases]
+    problems: dict[str, str] = {}
+    family = None
+    try:
+        family = Family.model_validate(data)
+    except ValidationError as error:
+        problems |= _explain(error, releases if isinstance(releases, list) else [], defaults)
+    if not isinstance(defaults, dict):
+        problems["defaults"] = "must be a table"
+    if family is not None:
+        names = [release.name.lower() for release in family.releases]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                problems[f"releases[{i}].name"] = f"is used twice ({name}); the Hub does not tell case apart"
+    if problems or family is None:
+        lines = "".join(f"\n  {key}: {text}" for key, text in problems.items())
+        raise CatalogError(
+            f"{path} has {len(problems)} mistake{'s' * (len(problems) > 1)}:{lines}",
+            hint="the keys are described in docs/family-files.md; `hubpush catalog FILE` checks the file again",
+        )
+    return family, load_lock(path.with_suffix(".lock.json"))
+
+
+def load_lock(path: Path) -> Lock:
+    """Read a lock file; an absent one pins nothing.
+
+    Raises:
+        CatalogError: The file is not a lock.
+    """
+    if not path.exists():
+        return Lock()
+    try:
+        return Lock.model_validate_json(_read(path, "lock"), strict=False)
+    except ValidationError as error:
+        lines = "".join(f"\n  {key}: {text}" for key, text in _explain(error, [], {}).items())
+        raise CatalogError(f"{path} is not a lock file:{lines}", hint="restore it from version control") from None
+
+
+def write_lock(path: Path, lock: Lock) -> None:
+    """Write a lock file, sorted, so that a change reads well in review."""
+    data = lock.model_dump(exclude_none=True)
+    data["sources"] = dict(sorted(data["sources"].items()))
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def select(family: Family, patterns: Iterable[str]) -> tuple[Release, ...]:
+    """The releases that match any of the globs, in the family's order; all of them without globs.
+
+    Raises:
+        CatalogError: A glob matches nothing.
+    """
+    patterns = tuple(patterns)
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(release.name.lower(), pattern.lower()) for release in family.releases):
+            raise CatalogError(
+                f"no release of {family.name} matches {pattern!r}",
+                hint=f"`hubpush catalog {family.name}` lists them; quote globs so that the shell leaves them alone",
+            )
+    return tuple(
+        r for r in family.releases if not patterns or any(fnmatch.fnmatchcase(r.name.lower(), p.lower()) for p in patterns)
+    )
+
+
+def single(repo_id: str, source: str, **facts: Any) -> Family:
+    """A family of one: a checkpoint that somebody has, without a family file.
+
+    Raises:
+        CatalogError: The repo id or one of the facts is not valid.
+    """
+    name = repo_id.partition("/")[2]
+    try:
+        _repo_id(repo_id)
+        # A local path is no URL and no path beside a family file; it is given to the source station as it is.
+        release = Release.model_validate({"name": name, "title": name, "source": source, **facts})
+    except ValidationError as error:
+        lines = "; ".join(f"{key}: {text}" for key, text in _explain(error, [], {}).items())
+        raise CatalogError(lines, hint="see `hubpush convert-and-upload --help`") from None
+    except ValueError as error:
+        raise CatalogError(f"--repo-id {repo_id!r} {error}", hint="for example --repo-id my-org/my-bert") from None
+    return Family(format=1, name=name, title=name, summary=f"The checkpoint {name}.", releases=(release,))
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        if path.stat().st_size > _MAX_FILE:
+            raise CatalogError(f"{path} is larger than {_MAX_FILE >> 20} MiB", hint=f"is this the {what}?")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CatalogError(f"the {what} {path} cannot be read: {error.strerror}", hint="check the path") from None
+    except UnicodeDecodeError as error:
+        raise CatalogError(f"{path} is not UTF-8 (byte {error.start})", hint="save the file as UTF-8") from None
+
+
+def _explain(error: ValidationError, releases: list[Any], defaults: object) -> dict[str, str]:
+    """Mistakes by their key; one in `[defaults]` is named once and there, not once for each release."""
+    problems: dict[str, str] = {}
+    for entry in error.errors(include_url=False, include_input=False):
+        place = list(entry["loc"])
+        if len(place) > 2 and place[0] == "releases" and isinstance(place[1], int) and isinstance(defaults, dict):
+            own = releases[place[1]] if place[1] < len(releases) else {}
+            if place[2] in defaults and place[2] not in own:
+                place = ["defaults", *place[2:]]
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+        text = entry["msg"].removeprefix("Value error, ")
+        if entry["type"] == "extra_forbidden":
+            text = "is not a key here"
+        elif entry["type"] == "missing":
+            text = "is missing"
+        problems[key or "file"] = text[0].lower() + text[1:]
+    return problems

@@ -1,0 +1,374 @@
+"""TensorFlow checkpoints as a mapping from variable names to arrays, read lazily, without TensorFlow.
+
+The format is TensorFlow's *tensor bundle* (tensorflow/core/util/tensor_bundle and protobuf/tensor_bundle.proto):
+`PREFIX.index` is a LevelDB table (tensorflow/core/lib/io/format.cc, LevelDB's doc/table_format.md) whose keys are
+variable names and whose values are BundleEntryProto messages; `PREFIX.data-NNNNN-of-MMMMM` hold the tensors' bytes.
+Index blocks and tensors carry CRC-32C sums, all of which are checked here.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+from crc32c import crc32c
+
+from hubpush.errors import CheckpointError
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""The key that TensorFlow 2's object-based checkpoints have and TensorFlow 1's name-based ones have not."""
+
+_MAGIC = 0xDB4775248B80FB57
+_FOOTER = 48
+_MAX_INDEX = 256 << 20
+_BLOCK = 1 << 20
+
+# tensorflow/core/framework/types.proto. A name without a numpy type is known, but its tensors are not read.
+_DTYPES: Mapping[int, tuple[str, str | None]] = {
+    1: ("float32", "<f4"),
+    2: ("float64", "<f8"),
+    3: ("int32", "<i4"),
+    4: ("uint8", "|u1"),
+    5: ("int16", "<i2"),
+    6: ("int8", "|i1"),
+    7: ("string", None),
+    9: ("int64", "<i8"),
+    10: ("bool", "|b1"),
+    14: ("bfloat16", None),
+    17: ("uint16", "<u2"),
+    19: ("float16", "<f2"),
+    22: ("uint32", "<u4"),
+    23: ("uint64", "<u8"),
+}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What the index says of one variable.
+
+    Attributes:
+        name: Name in the checkpoint.
+        dtype: TensorFlow's name of the type.
+        shape: Dimensions; empty for a scalar.
+        shard: Number of the data file.
+        offset: First byte in the data file.
+        size: Number of bytes.
+        crc: CRC-32C of the bytes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    crc: int
+
+
+class Checkpoint(Mapping[str, npt.NDArray[Any]]):
+    """The variables of the checkpoint at a prefix.
+
+    Opening reads the index alone. Each access reads one tensor from its data file, checks its CRC-32C, and keeps
+    nothing. Data files stay open until `close` or the end of a `with` block.
+
+    Args:
+        prefix: Path of the checkpoint without `.index`.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, or of a kind that is not read.
+    """
+
+    def __init__(self, prefix: Path) -> None:
+        self.prefix = prefix
+        self._files: dict[int, BinaryIO] = {}
+        entries = _read_table(prefix.with_name(prefix.name + ".index"))
+        self.shards = _read_header(prefix, entries.pop("", None))
+        self.variables: dict[str, Variable] = {
+            name: _read_entry(prefix, name, value, self.shards) for name, value in entries.items()
+        }
+        self._check_extents()
+
+    @property
+    def is_object_based(self) -> bool:
+        """Whether TensorFlow 2 wrote this by object paths instead of variable names."""
+        return OBJECT_GRAPH in self.variables
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        variable = self.variables[name]
+        data = bytearray(variable.size)
+        filled = 0
+        for block in self.blocks(name):
+            data[filled : filled + len(block)] = block
+            filled += len(block)
+        return np.frombuffer(data, dtype=_numpy_dtype(self.prefix, variable)).reshape(variable.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.variables)
+
+    def __len__(self) -> int:
+        return len(self.variables)
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own would read the tensor to find out.
+        return name in self.variables
+
+    def blocks(self, name: str, size: int = _BLOCK) -> Iterator[bytes]:
+        """A variable's bytes in pieces of at most `size`; the CRC-32C is checked when the last one has been taken.
+
+        Raises:
+            CheckpointError: The data file ends early, or the bytes are not those that were saved.
+        """
+        variable = self.variables[name]
+        stream = self._shard(variable.shard)
+        crc, position, end = 0, variable.offset, variable.offset + variable.size
+        while position < end:
+            stream.seek(position)
+            block = stream.read(min(size, end - position))
+            if not block:
+                raise self._damaged(name, f"its data file ends at byte {position:,}, {end:,} are needed")
+            crc = crc32c(block, crc)
+            position += len(block)
+            yield block
+        if crc != variable.crc:
+            raise self._damaged(
+                name, f"its {variable.size:,} bytes have CRC-32C {crc:08x}, {variable.crc:08x} was saved"
+            )
+
+    def is_sound(self, name: str) -> bool:
+        """Whether a variable's bytes are those that were saved."""
+        try:
+            for _ in self.blocks(name):
+                pass
+        except CheckpointError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the data files."""
+        for stream in self._files.values():
+            stream.close()
+        self._files.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _shard_path(self, shard: int) -> Path:
+        return self.prefix.with_name(f"{self.prefix.name}.data-{shard:05d}-of-{self.shards:05d}")
+
+    def _shard(self, shard: int) -> BinaryIO:
+        if shard not in self._files:
+            self._files[shard] = self._shard_path(shard).open("rb")
+        return self._files[shard]
+
+    def _check_extents(self) -> None:
+        """Every data file must be there and reach as far as the index says, before a single tensor is read."""
+        for shard in range(self.shards):
+            path = self._shard_path(shard)
+            members = [v for v in self.variables.values() if v.shard == shard]
+            if not members:
+                continue
+            last = max(members, key=lambda v: v.offset + v.size)
+            needed = last.offset + last.size
+            if not path.is_file():
+                raise CheckpointError(
+                    f"checkpoint incomplete: {path.name} is missing ({len(members)} variables are in it)",
+                    hint=f"the index names {self.shards} data file(s); put them all beside {self.prefix.name}.index",
+                )
+            if path.stat().st_size < needed:
+                raise self._damaged(last.name, f"{path.name} has {path.stat().st_size:,} bytes, {needed:,} are needed")
+
+    def _damaged(self, name: str, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"checkpoint damaged: {name}: {why}",
+            hint="fetch the checkpoint again and compare its digest with the publisher's",
+        )
+
+
+def _numpy_dtype(prefix: Path, variable: Variable) -> np.dtype[Any]:
+    code = next((code for name, code in _DTYPES.values() if name == variable.dtype), None)
+    if code is None:
+        raise CheckpointError(
+            f"{prefix.name}: {variable.name} is {variable.dtype}, which is not read",
+            hint="only numeric tensors of numpy's own types are; cast the variable and save again",
+        )
+    return np.dtype(code)
+
+
+def _read_table(path: Path) -> dict[str, bytes]:
+    """All entries of a LevelDB table."""
+
+    def damaged(why: str) -> CheckpointError:
+        return CheckpointError(f"checkpoint damaged: {path.name}: {why}", hint="fetch the checkpoint again")
+
+    try:
+        if path.stat().st_size > _MAX_INDEX:
+            raise damaged(f"an index of more than {_MAX_INDEX >> 20} MiB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path.name} cannot be read: {error.strerror}", hint="give the prefix of a checkpoint: PREFIX.index, PREFIX.data-*"
+        ) from None
+    if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
+        raise CheckpointError(
+            f"{path.name} is not the index of a TensorFlow checkpoint (wrong magic number)",
+            hint="the prefix names the .index file; .meta, .data-* and .pb files are something else",
+        )
+    try:
+        position = _varint(data, _varint(data, len(data) - _FOOTER)[1])[1]  # over the handle of the meta index
+        entries: dict[str, bytes] = {}
+        for _, handle in _read_block(data, *_handle(data, position)):
+            for key, value in _read_block(data, *_handle(handle, 0)):
+                entries[key.decode()] = value
+        return entries
+    except (IndexError, ValueError, struct.error) as error:
+        raise damaged(str(error)) from None
+
+
+def _handle(data: bytes, position: int) -> tuple[int, int]:
+    offset, position = _varint(data, position)
+    return offset, _varint(data, position)[0]
+
+
+def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Entries of one block: content, a byte for the compression, a masked CRC-32C over both."""
+    if offset + size + 5 > len(data):
+        raise ValueError("a block reaches beyond the end")
+    block = data[offset : offset + size]
+    if data[offset + size] != 0:
+        raise ValueError("compressed blocks, which TensorFlow never writes")
+    (stored,) = struct.unpack_from("<I", data, offset + size + 1)
+    if crc32c(data[offset : offset + size + 1]) != _unmask(stored):
+        raise ValueError(f"the block at byte {offset} has the wrong CRC-32C")
+    (restarts,) = struct.unpack_from("<I", block, size - 4)
+    end, position, key = size - 4 - 4 * restarts, 0, b""
+    while position < end:
+        shared, position = _varint(block, position)
+        unshared, position = _varint(block, position)
+        length, position = _varint(block, position)
+        if shared > len(key) or position + unshared + length > end:
+            raise ValueError("an entry reaches beyond its block")
+        key = key[:shared] + block[position : position + unshared]
+        position += unshared
+        yield key, block[position : position + length]
+        position += length
+
+
+def _unmask(masked: int) -> int:
+    """LevelDB stores CRCs rotated and shifted, so that a CRC over bytes with CRCs in them stays a good one."""
+    rotated = (masked - 0xA282EAD8) & 0xFFFFFFFF
+    return (rotated >> 17 | rotated << 15) & 0xFFFFFFFF
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError("a number of more than ten bytes")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Field numbers and values of a protocol buffer message; groups do not occur in these messages."""
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        kind = tag & 7
+        if kind == 0:
+            value, position = _varint(data, position)
+            yield tag >> 3, value
+            continue
+        if kind == 2:
+            size, position = _varint(data, position)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"wire type {kind}")
+        if position + size > len(data):
+            raise ValueError("a field reaches beyond its message")
+        yield tag >> 3, data[position : position + size]
+        position += size
+
+
+def _number(value: int | bytes) -> int:
+    """An integer field: a varint, or the little-endian bytes of a fixed one."""
+    return value if isinstance(value, int) else int.from_bytes(value, "little")
+
+
+def _message(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("a number where a message must be")
+    return value
+
+
+def _read_header(prefix: Path, value: bytes | None) -> int:
+    """BundleHeaderProto: number of data files. Only little-endian bundles are read."""
+    try:
+        if value is None:
+            raise ValueError("no header entry")
+        fields = {number: _number(v) for number, v in _fields(value) if number in (1, 2)}
+    except (IndexError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint damaged: {prefix.name}.index: {error}", hint="fetch the checkpoint again"
+        ) from None
+    if fields.get(2, 0) != 0:
+        raise CheckpointError(f"{prefix.name} is big-endian, which is not read", hint="save it on a little-endian machine")
+    shards = fields.get(1, 1)
+    if not 1 <= shards <= 100_000:
+        raise CheckpointError(
+            f"checkpoint damaged: {prefix.name}.index: {shards} data files", hint="fetch the checkpoint again"
+        )
+    return shards
+
+
+def _read_entry(prefix: Path, name: str, value: bytes, shards: int) -> Variable:
+    """BundleEntryProto of one variable, checked against itself: the bytes must be those that shape and type need."""
+    dtype, shape, shard, offset, size, crc, sliced = 0, [], 0, 0, 0, 0, False
+    try:
+        for number, field in _fields(value):
+            match number:
+                case 1:
+                    dtype = _number(field)
+                case 2:
+                    shape = [
+                        next((_number(v) for n, v in _fields(_message(dim)) if n == 1), 0)
+                        for n_dim, dim in _fields(_message(field))
+                        if n_dim == 2
+                    ]
+                case 3:
+                    shard = _number(field)
+                case 4:
+                    offset = _number(field)
+                case 5:
+                    size = _number(field)
+                case 6:
+                    crc = _unmask(_number(field))
+                case 7:
+                    sliced = True
+        type_name, code = _DTYPES.get(dtype, (f"type {dtype}", None))
+        if shard >= shards:
+            raise ValueError(f"in data file {shard} of {shards}")
+        if code is not None and not sliced and math.prod(shape) * np.dtype(code).itemsize != size:
+            raise ValueError(f"{size:,} bytes for shape {shape} of {type_name}")
+    except (IndexError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint damaged: {prefix.name}.index: {name}: {error}", hint="fetch the checkpoint again"
+        ) from None
+    if sliced:
+        raise CheckpointError(
+            f"{name} is saved in slices, which are not read",
+            hint="restore it in TensorFlow and save it again without a partitioner",
+        )
+    return Variable(name, type_name, tuple(shape), shard, offset, size, crc)

@@ -1,0 +1,570 @@
+"""The command line: arguments, one call, show; and the one error handler.
+
+Data goes to stdout, talk to stderr. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from hubpush import __version__
+from hubpush.errors import HubpushError, ModelError, UsageError, redact
+
+if TYPE_CHECKING:
+    from hubpush.catalog import Family, Lock, Release
+    from hubpush.pipeline import Outcome
+
+app = typer.Typer(
+    name="hubpush",
+    help="Carry released TensorFlow checkpoints to the Hugging Face Hub: convert, prove, document, publish.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+hub_app = typer.Typer(help="The embedded Hub.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(hub_app, name="hub")
+
+
+class Activation(StrEnum):
+    """The GELU forms, as a choice on the command line."""
+
+    gelu = "gelu"
+    gelu_pytorch_tanh = "gelu_pytorch_tanh"
+
+
+class Format(StrEnum):
+    """How data is printed."""
+
+    auto = "auto"
+    human = "human"
+    json = "json"
+    quiet = "quiet"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print data.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print names and URLs alone.")]
+FamilyOption = Annotated[str, typer.Option("--family", metavar="NAME|FILE.toml", help="The family to carry.")]
+CasedOption = Annotated[
+    bool | None, typer.Option("--cased/--uncased", help="Casing; inferred from the vocabulary where it is plain.")
+]
+ActivationOption = Annotated[
+    Activation | None, typer.Option(help="GELU form; default what the family says, else gelu_pytorch_tanh.")
+]
+WorkOption = Annotated[Path | None, typer.Option("--work", help="Downloads and built folders; default ~/.cache/hubpush.")]
+
+
+def main() -> NoReturn:
+    """Entry point of the `hubpush` command."""
+    try:
+        app()
+    except HubpushError as error:
+        _say(f"Error: {redact(error.message)}")
+        _say(f"Hint: {redact(error.hint)}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("Interrupted. Run the same command again: it goes on where it stopped.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`hubpush catalog | head`); nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Carry released TensorFlow checkpoints to the Hugging Face Hub: convert, prove, document, publish."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  $ hubpush convert-and-upload --org my-org                          all of bert-miniatures
+  $ hubpush convert-and-upload --org my-org '*L-2*' --dry-run        the plan and the cards of some
+  $ hubpush convert-and-upload --org demo --hub ./my-hub             no account: an embedded Hub in a directory
+  $ hubpush convert-and-upload --family mine.toml --org my-org --source /mnt/archives --jobs 2
+  $ hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0
+"""
+)
+def convert_and_upload(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Globs; all releases without.")] = None,
+    org: Annotated[str | None, typer.Option(help="User or organisation that owns the repos.")] = None,
+    family: FamilyOption = "bert-miniatures",
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|URL|CHECKPOINT", help="A mirror of the family's archives; with --repo-id, one checkpoint."),
+    ] = None,
+    hub: Annotated[
+        str | None, typer.Option(metavar="URL|DIR", help="Another Hub; a directory is an embedded one kept there.")
+    ] = None,
+    repo_id: Annotated[str | None, typer.Option(metavar="ME/NAME", help="One checkpoint, without a family.")] = None,
+    license_id: Annotated[str | None, typer.Option("--license", metavar="ID", help="Its licence, as the Hub writes it.")] = None,
+    language: Annotated[list[str] | None, typer.Option(help="Its language (ISO 639); can be repeated.")] = None,
+    cased: CasedOption = None,
+    activation: ActivationOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but the push: print the plan and the cards.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Releases at a time, each in a process of its own.")] = 1,
+    no_parity: Annotated[bool, typer.Option("--no-parity", help="Do not compare; the card then says NOT RUN.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Push although parity fails; the card then says FAIL.")] = False,
+    private: Annotated[bool | None, typer.Option("--private/--no-private", help="Visibility of repos that are created.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what somebody else changed on the Hub.")] = False,
+    allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Publish NaN and infinite weights.")] = False,
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Convert, prove, document and publish a family of models, or one checkpoint.
+
+    A second run changes nothing where nothing changed. Give --repo-id, --source and --license for one checkpoint.
+    """
+    from hubpush import catalog, pipeline
+
+    mode = _mode(output, as_json=as_json, quiet=quiet)
+    if no_parity and force:
+        raise UsageError("--force pushes a failed parity, --no-parity runs none", hint="give one of the two")
+    options = pipeline.Options(
+        prove=not no_parity,
+        force=force,
+        dry_run=dry_run,
+        private=private,
+        overwrite=overwrite,
+        allow_nonfinite=allow_nonfinite,
+    )
+    chosen: Any = activation.value if activation else None
+    assumed: tuple[str, ...] = ()
+    if repo_id is not None:
+        plan = _single(repo_id, source, license_id, tuple(language or ()), cased, chosen, org=org, models=models)
+        found, lock, base, mirror, releases, repo_ids, command, assumed = plan
+    else:
+        if org is None:
+            raise UsageError("--org is missing", hint="name the owner of the repos: hubpush convert-and-upload --org my-org")
+        if license_id or language:
+            raise UsageError("--license and --language belong to one checkpoint", hint="a family file says them itself")
+        path = catalog.locate(family)
+        found, lock = catalog.load(path)
+        base, mirror = path.parent, source
+        override = {k: v for k, v in (("cased", cased), ("activation", chosen)) if v is not None}
+        note = {"activation_source": "chosen with --activation"} if chosen else {}
+        releases = tuple(r.model_copy(update={**override, **note}) for r in catalog.select(found, models or ()))
+        repo_ids = {release.name: _repo_id(org, release.name) for release in releases}
+        flags = _flags(cased, chosen)
+        named = "" if family == "bert-miniatures" else f" --family {Path(family).name}"
+        command = {r.name: f"hubpush convert-and-upload{named} --org {org} {r.name}{flags}" for r in releases}
+    for sentence in assumed:
+        _say(f"Assumed: {sentence}")
+    with pipeline.hub(hub) as (endpoint, embedded):
+        todo = pipeline.jobs_of(
+            found,
+            releases,
+            lock,
+            base=base,
+            mirror=mirror,
+            repo_ids=repo_ids,
+            endpoint=endpoint,
+            embedded=embedded,
+            work=work or _default_work(),
+            commands=command,
+            options=options,
+            single=repo_id is not None,
+            assumed=assumed,
+        )
+        with _progress([job.release.name for job in todo], quiet=mode is Format.quiet) as (tell, done):
+            outcomes = pipeline.carry_all(todo, jobs, tell, done)
+    _show_outcomes(outcomes, found, hub, mode, dry_run=dry_run)
+    codes = {int(outcome.error["code"]) for outcome in outcomes if outcome.error}
+    if codes:
+        raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
+
+
+@app.command("catalog", epilog="Examples:\n\n\b\n  $ hubpush catalog\n  $ hubpush catalog bert-miniatures\n  $ hubpush catalog mine.toml --json\n")
+def show_catalog(
+    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="A shipped family, or FILE.toml.")] = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """List the families, or the releases of one; a family file is checked."""
+    from hubpush import catalog
+
+    mode = _mode(output, as_json=as_json, quiet=quiet)
+    if family is None:
+        found = [catalog.load(catalog.locate(name))[0] for name in catalog.shipped()]
+        rows = [{"name": f.name, "releases": len(f.releases), "title": f.title, "summary": f.summary} for f in found]
+        _show_table(rows, mode)
+        return
+    one, lock = catalog.load(catalog.locate(family))
+    rows = [
+        {
+            "name": release.name,
+            "title": release.title,
+            "source": release.source,
+            "pinned": release.source in lock.sources,
+            "cased": release.cased,
+            "activation": release.activation,
+            "official": release.official_repo,
+        }
+        for release in one.releases
+    ]
+    _show_table(rows, mode)
+
+
+@app.command(epilog="Examples:\n\n\b\n  $ hubpush inspect uncased_L-2_H-128_A-2.zip\n  $ hubpush inspect ./run/model.ckpt-1000000 --json\n")
+def inspect(
+    source: Annotated[str, typer.Argument(help="A zip, a directory, the prefix of a checkpoint, or a URL.")],
+    architecture: Annotated[str, typer.Option(help="The table of names to hold it against.")] = "bert",
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show every variable of a checkpoint and what becomes of it. Checks every CRC, imports no TensorFlow."""
+    from hubpush import model
+    from hubpush.architectures import ARCHITECTURES
+    from hubpush.checkpoint import Checkpoint
+
+    mode = _mode(output, as_json=as_json, quiet=quiet)
+    if architecture not in ARCHITECTURES:
+        raise UsageError(f"there is no architecture {architecture!r}", hint=f"known: {', '.join(ARCHITECTURES)}")
+    table = ARCHITECTURES[architecture]
+    with _opened(source, work) as files, Checkpoint(files.prefix) as checkpoint:
+        account = model.account(checkpoint, model.read_config(files.config, table), table)
+        rows = [
+            {
+                "name": fate.variable.name,
+                "shape": list(fate.variable.shape),
+                "dtype": fate.variable.dtype,
+                "crc_ok": checkpoint.is_sound(fate.variable.name),
+                "key": fate.key,
+                "disposition": fate.disposition,
+                "reason": fate.reason or None,
+            }
+            for fate in account.fates
+        ]
+        size = sum(variable.size for variable in checkpoint.variables.values())
+    parameters = sum(_product(f.variable.shape) for f in account.mapped())
+    if mode is Format.json:
+        data = {
+            "format": "tensorflow-v2-bundle",
+            "architecture": account.architecture,
+            "class": account.model_class.name,
+            "heads": sorted(account.heads),
+            "variables": [{k: v for k, v in row.items() if k != "reason"} for row in rows],
+            "parameters": parameters,
+            "bytes": size,
+            "mistakes": list(account.mistakes),
+        }
+        typer.echo(json.dumps(data))
+        return
+    _show_table([{**row, "shape": "×".join(map(str, row["shape"])) or "scalar"} for row in rows], mode)
+    _say(
+        f"{account.architecture}, {account.model_class.name}: {len(account.mapped())} of {len(rows)} variables are published,"
+        f" {parameters:,} parameters, {size:,} bytes"
+    )
+    for mistake in account.mistakes:
+        _say(f"Mistake: {mistake}")
+
+
+@app.command(epilog="Examples:\n\n\b\n  $ hubpush convert ./uncased_L-2_H-128_A-2.zip ./bert-tiny\n  $ hubpush convert ./run/model.ckpt-1000 ./mine --cased\n")
+def convert(
+    source: Annotated[str, typer.Argument(help="A zip, a directory, the prefix of a checkpoint, or a URL.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet, or be empty.")],
+    cased: CasedOption = None,
+    activation: ActivationOption = None,
+    allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Write NaN and infinite weights.")] = False,
+    work: WorkOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Convert one checkpoint to a folder that from_pretrained loads. Proves nothing and publishes nothing."""
+    from hubpush import catalog, pipeline
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists and is not an empty folder", hint="name a folder that is to be made")
+    facts: dict[str, Any] = {"license": "unknown", "cased": cased}
+    if activation is not None:
+        facts["activation"] = activation.value
+    release = catalog.single("local/checkpoint", "checkpoint", **facts).releases[0]
+    partial = out.with_name(out.name + ".part")
+    with _opened(source, work) as files:
+        import shutil
+
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            done = pipeline.convert(files, partial, release, allow_nonfinite=allow_nonfinite)
+            if out.exists():
+                out.rmdir()
+            partial.rename(out)
+        except OSError as error:
+            raise ModelError(f"{out} cannot be written: {error.strerror}", hint="check the path and the disk") from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    typer.echo(str(out))
+    if not quiet:
+        casing = "cased" if done.cased else "uncased"
+        _say(f"{done.config['architectures'][0]}, {done.parameters:,} parameters, {casing}, {done.config['hidden_act']}")
+        for fate in done.account.dropped():
+            _say(f"Left out: {fate.variable.name} ({fate.reason})")
+
+
+@hub_app.command("serve", epilog="Examples:\n\n\b\n  $ hubpush hub serve ./my-hub\n  $ HF_ENDPOINT=http://127.0.0.1:8000 hf download demo/my-model\n")
+def hub_serve(
+    directory: Annotated[Path, typer.Argument(help="Where its repos are kept; it is created.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the embedded Hub of a directory on this machine until Ctrl-C, with a page for every repo."""
+    from hubpush import localhub
+
+    if directory.is_file():
+        raise UsageError(f"{directory} is a file", hint="give a directory")
+    localhub.run(
+        directory,
+        port=port,
+        on_start=lambda url: typer.echo(f"Serving {directory} at {url}  (HF_ENDPOINT={url}; Ctrl-C ends)"),
+    )
+
+
+def _single(
+    repo_id: str,
+    source: str | None,
+    license_id: str | None,
+    language: tuple[str, ...],
+    cased: bool | None,
+    activation: Any,
+    *,
+    org: str | None,
+    models: Sequence[str] | None,
+) -> tuple[
+    Family, Lock, Path, str | None, tuple[Release, ...], dict[str, str], dict[str, str], tuple[str, ...]
+]:
+    """One checkpoint without a family file, as a family of one."""
+    from hubpush import catalog
+
+    if org or models:
+        raise UsageError("--repo-id names the repo; --org and MODEL belong to families", hint="drop one of them")
+    missing = [name for name, value in (("--source", source), ("--license", license_id)) if not value]
+    if missing or source is None:
+        raise UsageError(
+            f"one checkpoint needs {' and '.join(missing)} too",
+            hint="hubpush convert-and-upload --source ./model.ckpt --repo-id me/my-bert --license apache-2.0",
+        )
+    facts: dict[str, Any] = {"license": license_id, "language": language, "cased": cased}
+    assumed: tuple[str, ...] = ()
+    if activation is not None:
+        facts |= {"activation": activation, "activation_source": "chosen with --activation"}
+    else:
+        assumed = ("activation gelu_pytorch_tanh, which google-research/bert computes since 2019-02 (--activation says otherwise)",)
+    # Of a path only its last part is written anywhere: a card must not show where somebody keeps files.
+    path = None if "://" in source else Path(source).resolve()
+    family = catalog.single(repo_id, source if path is None else path.name, **facts)
+    release = family.releases[0]
+    command = f"hubpush convert-and-upload --source {release.source} --repo-id {repo_id} --license {license_id}"
+    command += "".join(f" --language {code}" for code in language) + _flags(cased, activation)
+    base = Path.cwd() if path is None else path.parent
+    names = {release.name: repo_id}
+    return family, catalog.Lock(), base, None, (release,), names, {release.name: command}, assumed
+
+
+def _flags(cased: bool | None, activation: str | None) -> str:
+    casing = "" if cased is None else " --cased" if cased else " --uncased"
+    return casing + (f" --activation {activation}" if activation else "")
+
+
+def _repo_id(org: str, name: str) -> str:
+    if "/" in org or not org.strip():
+        raise UsageError(f"--org {org!r} is no owner", hint="give the name alone: --org my-org")
+    return f"{org}/{name}"
+
+
+def _default_work() -> Path:
+    base = os.environ.get("HUBPUSH_WORK")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "hubpush"
+
+
+@contextmanager
+def _opened(source: str, work: Path | None) -> Iterator[Any]:
+    """The files of a checkpoint that a person names: a URL, a zip, a directory or a prefix."""
+    import tempfile
+
+    from hubpush import source as station
+
+    with tempfile.TemporaryDirectory(prefix="hubpush-") as scratch:
+        location = station.resolve(source, Path())
+        archive = station.fetch(location, (work or _default_work()) / "downloads")
+        with station.opened(archive, Path(scratch) / "source") as files:
+            yield files
+
+
+def _mode(output: Format, *, as_json: bool, quiet: bool) -> Format:
+    if as_json and quiet:
+        raise UsageError("--json and --quiet exclude each other", hint="give one of the two")
+    if as_json:
+        return Format.json
+    if quiet:
+        return Format.quiet
+    return Format.human if output is Format.auto else output
+
+
+def _say(text: str) -> None:
+    """Talk to the person, on stderr."""
+    typer.echo(text, err=True)
+
+
+def _product(shape: Sequence[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _show_table(rows: Sequence[Mapping[str, Any]], mode: Format) -> None:
+    if mode is Format.json:
+        typer.echo(json.dumps(list(rows)))
+        return
+    if mode is Format.quiet:
+        for row in rows:
+            typer.echo(row["name"])
+        return
+    if not rows:
+        return
+    cells = [[key.upper() for key in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(cells[0]))]
+    for line in cells:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    text = {None: "–", True: "yes", False: "no"}.get(value) if value is None or isinstance(value, bool) else str(value)
+    # Names come from files: what would move the cursor is shown instead of sent.
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text or "")
+
+
+def _show_outcomes(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: Format, *, dry_run: bool) -> None:
+    import dataclasses
+
+    if mode is Format.json:
+        releases = [dataclasses.asdict(outcome) for outcome in outcomes]
+        for release in releases:
+            release["error"] = release["error"] and {k: redact(v) if isinstance(v, str) else v for k, v in release["error"].items()}
+        typer.echo(json.dumps({"family": family.name, "hub": hub, "releases": releases}))
+        return
+    if mode is Format.quiet:
+        for outcome in outcomes:
+            typer.echo(outcome.url or outcome.repo_id)
+    else:
+        if dry_run:
+            _show_plans(outcomes)
+        _show_table([_summary(outcome) for outcome in outcomes], Format.human)
+    for outcome in outcomes:
+        if outcome.error:
+            _say(f"\nError: {outcome.name}: {redact(str(outcome.error['message']))}")
+            _say(f"Hint: {redact(str(outcome.error['hint']))}")
+    if mode is Format.human and hub is not None and "://" not in hub and not dry_run:
+        _say(f"\nBrowse it: hubpush hub serve {hub}")
+
+
+def _summary(outcome: Outcome) -> dict[str, Any]:
+    parity = outcome.parity or {}
+    worst = parity.get("worst")
+    shown = f"{parity['verdict']}" if parity else None
+    if worst:
+        shown = f"{shown} ({worst['output']} {worst['max_abs']:.1e}, allowed {worst['tolerance']:.1e})"
+    return {
+        "release": outcome.name,
+        "status": outcome.status,
+        "version": outcome.tag,
+        "parity": shown,
+        "seconds": f"{sum(outcome.seconds.values()):.1f}" if outcome.seconds else None,
+        "repo": outcome.repo_id if outcome.error or outcome.status == "planned" else outcome.url,
+    }
+
+
+def _show_plans(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.status != "planned":
+            continue
+        typer.echo(f"Plan for {outcome.repo_id}: {outcome.tag} ({outcome.bump}): {outcome.change}")
+        for path, file in outcome.files.items():
+            typer.echo(f"  + {path:24} {file['size']:>14,}  sha256 {file['sha256']}")
+        typer.echo("  + hubpush.json")
+        for path in outcome.deletes:
+            typer.echo(f"  - {path}")
+        if outcome.card:
+            typer.echo(f"  card: {outcome.card}\n")
+            typer.echo(Path(outcome.card).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _progress(
+    names: Sequence[str], *, quiet: bool
+) -> Iterator[tuple[Callable[[str, str, float | None], None], Callable[[Outcome], None]]]:
+    """Live rows on a terminal, one for each release at work; plain lines elsewhere; nothing when quiet."""
+    if quiet:
+        yield (lambda _name, _station, _part: None), (lambda _outcome: None)
+    elif not sys.stderr.isatty():
+        yield _plain_progress()
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from hubpush.pipeline import STATIONS
+
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[station]}"), TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            whole = bars.add_task("releases", total=len(names), station="")
+            rows: dict[str, Any] = {}
+
+            def tell(name: str, station: str, part: float | None) -> None:
+                if name not in rows:
+                    rows[name] = bars.add_task(name, total=len(STATIONS), station=station)
+                at = STATIONS.index(station)
+                shown = station if part is None else f"{station} {part:.0%}"
+                bars.update(rows[name], completed=at, station=shown)
+
+            def done(outcome: Outcome) -> None:
+                if outcome.name in rows:
+                    bars.remove_task(rows.pop(outcome.name))
+                bars.console.print(f"{outcome.name}: {outcome.status}", highlight=False, markup=False)
+                bars.advance(whole)
+
+            yield tell, done
+
+
+def _plain_progress() -> tuple[Callable[[str, str, float | None], None], Callable[[Outcome], None]]:
+    shown: set[tuple[str, str, int]] = set()
+
+    def tell(name: str, station: str, part: float | None) -> None:
+        quarter = int((part or 0) * 4)
+        if (name, station, quarter) not in shown:
+            shown.add((name, station, quarter))
+            _say(f"{name}: {station}" + (f" {quarter * 25} %" if part else ""))
+
+    def done(outcome: Outcome) -> None:
+        took = f" in {sum(outcome.seconds.values()):.1f} s" if outcome.seconds else ""
+        _say(f"{outcome.name}: {outcome.status}{took}")
+
+    return tell, done
+
+
+if __name__ == "__main__":
+    main()
+
+
+

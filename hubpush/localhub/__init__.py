@@ -1,0 +1,100 @@
+"""The embedded Hub: the Hugging Face Hub's HTTP API for model repositories, from one directory, on loopback.
+
+* `serve` runs it beside the caller and yields its URL, `run` runs it in the foreground.
+* `app` is the protocol: it turns one HTTP request into calls on the store, and failures into the Hub's error headers.
+* `store` is the state: bare git repositories, LFS files by digest, and nothing else.
+* `pages` shows a repository in a browser.
+
+It holds what a publisher of model repositories needs. Everything else of the Hub is answered with 501 and the name of
+the feature that is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hubpush.errors import HubpushError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_LOOPBACK = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
+
+
+@contextmanager
+def serve(directory: Path, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve the directory from a background thread and yield the endpoint, such as `http://127.0.0.1:43121`."""
+    server, listener, url = _prepare(directory, host, port)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="hubpush-localhub", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise HubpushError("The embedded Hub did not start", hint="The log above says why; please report it.")
+            time.sleep(0.005)
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def run(
+    directory: Path, *, host: str = "127.0.0.1", port: int = 0, on_start: Callable[[str], None] | None = None
+) -> None:
+    """Serve the directory until Ctrl-C; `on_start` is called with the endpoint once it accepts connections."""
+    server, listener, url = _prepare(directory, host, port)
+    try:
+        if on_start is not None:
+            on_start(url)
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass  # uvicorn has already ended cleanly; it raises the signal again for the caller
+    finally:
+        listener.close()
+
+
+def _prepare(directory: Path, host: str, port: int) -> tuple[uvicorn.Server, socket.socket, str]:
+    if host not in _LOOPBACK:
+        raise HubpushError(
+            f"The embedded Hub does not listen on {host!r}: it checks no token, so it serves this computer alone",
+            hint="Use 127.0.0.1, localhost or ::1.",
+        )
+    import uvicorn
+
+    from hubpush.localhub.app import app
+    from hubpush.localhub.store import Store
+
+    address = _LOOPBACK[host]
+    try:
+        application = app(Store(directory))
+    except OSError as error:
+        raise HubpushError(
+            f"The embedded Hub cannot use {directory}: {error.strerror}", hint="Name a directory that can be written."
+        ) from error
+    # With the protocol named, asyncio turns Nagle's delay off: it makes small requests ten times slower.
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere it would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise HubpushError(
+            f"The embedded Hub cannot listen on port {port}: {error}", hint="Name another port, or 0 for any free one."
+        ) from error
+    shown = f"[{address}]" if ":" in address else address
+    config = uvicorn.Config(
+        application, lifespan="off", ws="none", log_config=None, log_level="warning", access_log=False,
+        server_header=False, timeout_graceful_shutdown=3,
+    )  # fmt: skip
+    return uvicorn.Server(config), listener, f"http://{shown}:{listener.getsockname()[1]}"

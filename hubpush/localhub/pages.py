@@ -1,0 +1,102 @@
+"""What a browser sees of the embedded Hub: the list of repositories, and one page for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from urllib.parse import quote
+
+import nh3
+from markdown_it import MarkdownIt
+
+from hubpush.localhub.store import Entry
+
+_STYLE = """
+:root{color-scheme:light dark}body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;
+overflow-wrap:anywhere}h1,h2,h3{line-height:1.25}td,th{border:1px solid #8886;padding:.3em .7em;text-align:left}
+table{border-collapse:collapse;display:block;overflow-x:auto;margin:1em 0}
+pre{background:#8882;padding:.8em;border-radius:.5em;overflow-x:auto}code{font-size:.9em}img{max-width:100%}
+nav a{margin-right:.9em}small{opacity:.75}article{border-top:1px solid #8886}
+"""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page of a repository shows; `card` is the Markdown below the front matter."""
+
+    repo_id: str
+    revision: str
+    commit: str
+    card: str
+    metadata: Mapping[str, object]
+    files: Sequence[Entry]
+    versions: Sequence[str]
+    commits: Sequence[tuple[str, str, str]]
+
+
+def index(repo_ids: Sequence[str]) -> str:
+    """The list of repositories."""
+    rows = "".join(f"<li>{_link(f'/{repo_id}', repo_id)}</li>" for repo_id in repo_ids)
+    return _page("Embedded Hub", f"<h1>Embedded Hub</h1><ul>{rows}</ul>" if rows else "<h1>No repositories yet</h1>")
+
+
+def repository(view: View) -> str:
+    """One repository at a commit: versions, the card with its front matter, files, and the latest commits."""
+    home, files = f"/{view.repo_id}", f"/{view.repo_id}/resolve/{view.commit}/"
+    versions = "".join(_link(f"{home}/tree/{quote(name, safe='')}", name) for name in view.versions)
+    facts = "".join(_row("th", escape(key), escape(_shown(value))) for key, value in view.metadata.items())
+    listed = "".join(
+        _row("td", _link(files + quote(entry.path), entry.path), _size(entry.size), "LFS" if entry.sha256 else "")
+        for entry in view.files
+    )
+    past = "".join(
+        f"<li>{_link(f'{home}/commit/{sha}', sha[:8])} {escape(title)} <small>{date[:10]}</small></li>"
+        for sha, title, date in view.commits
+    )
+    return _page(
+        view.repo_id,
+        f"<p>{_link('/', 'Embedded Hub')}</p><h1>{escape(view.repo_id)}</h1><nav>{versions}</nav>"
+        f"<p><b>{escape(view.revision)}</b> <small>commit <code>{view.commit}</code></small></p><table>{facts}</table>"
+        f"<article>{_rendered(view.card, files)}</article>"
+        f"<h2>Files</h2><table>{listed}</table><h2>Commits</h2><ul>{past}</ul>",
+    )
+
+
+def _link(address: str, text: str) -> str:
+    return f'<a href="{escape(address)}">{escape(text)}</a>'
+
+
+def _row(first: str, *cells: str) -> str:
+    return f"<tr><{first}>{cells[0]}</{first}>{''.join(f'<td>{cell}</td>' for cell in cells[1:])}</tr>"
+
+
+def _page(title: str, body: str) -> str:
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style>{body}</html>"
+    )
+
+
+def _rendered(card: str, files: str) -> str:
+    html = MarkdownIt("gfm-like", {"linkify": False}).render(card)
+
+    def relative(_tag: str, attribute: str, value: str) -> str:
+        # A link beside the card means a file of the repository.
+        plain = attribute in ("href", "src") and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|[/#?\\]", value)
+        return files + value.removeprefix("./") if plain else value
+
+    return nh3.clean(html, attribute_filter=relative, url_schemes={"http", "https", "mailto"})
+
+
+def _shown(value: object) -> str:
+    return ", ".join(_shown(item) for item in value) if isinstance(value, list) else str(value)
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

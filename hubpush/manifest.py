@@ -1,0 +1,217 @@
+"""hubpush.json: what went in, what came out, with digests. It lies in every published repo and is the only ledger.
+
+What "changed" means is decided by *inputs*, before anything is built. Outputs are no identity: a card holds float32
+differences that vary with the processor, and its own version. So a manifest records two digests, `inputs.weights` and
+`inputs.card`, and beside them the results themselves: parity, samples, environment, dates. A card that is rendered again
+reads the results from here. The version of hubpush is recorded and is part of no identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hubpush.architectures import ARCHITECTURES
+from hubpush.catalog import Release, Sha256
+from hubpush.errors import DriftError
+
+NAME = "hubpush.json"
+
+OUTPUT_FORMAT = 1
+"""Number of the output format: raised by hand when hubpush means to write other bytes for the same input."""
+
+_FROZEN = ConfigDict(frozen=True, extra="ignore")
+_SMALL = 10 << 20
+
+
+class File(BaseModel):
+    """A published file: SHA-256, size, and for small files the id that git gives their content."""
+
+    model_config = _FROZEN
+
+    sha256: Sha256
+    size: int
+    git_oid: str | None = None
+
+
+class Inputs(BaseModel):
+    """The two identities."""
+
+    model_config = _FROZEN
+
+    weights: Sha256
+    card: Sha256
+
+
+class Source(BaseModel):
+    """Where the bytes came from."""
+
+    model_config = _FROZEN
+
+    name: str
+    sha256: Sha256
+    size: int
+    etag: str | None = None
+    files: Mapping[str, File] = {}
+
+
+class Past(BaseModel):
+    """An earlier version, or this one, in the versions table."""
+
+    model_config = _FROZEN
+
+    version: str
+    date: str
+    change: str
+    verdict: str
+
+
+class Build(BaseModel):
+    """One conversion and what was measured on it: the part of the manifest that no push changes.
+
+    Attributes:
+        weights_inputs: Identity of the conversion.
+        source: What was converted.
+        model: Class, heads, number of parameters, casing, activation, what was dropped, the published config.
+        files: The converted files.
+        parity: The report (`ParityReport.to_json`), or None when it was not run.
+        samples: The probes' ids and sampled float64 outputs, or None.
+        forced: Whether a failed parity was overridden.
+        date: Day of the conversion, UTC.
+        hubpush: Version that converted.
+    """
+
+    model_config = _FROZEN
+
+    weights_inputs: Sha256
+    source: Source
+    model: Mapping[str, Any]
+    files: Mapping[str, File]
+    parity: Mapping[str, Any] | None = None
+    samples: Mapping[str, Any] | None = None
+    forced: bool = False
+    date: str
+    hubpush: str
+
+    @property
+    def verdict(self) -> str:
+        """`pass`, `known-divergence`, `fail` or `not-run`."""
+        return str(self.parity["verdict"]) if self.parity is not None else "not-run"
+
+
+class Manifest(BaseModel):
+    """hubpush.json of one published version.
+
+    Attributes:
+        manifest: Format number of this file.
+        version: `X.Y.Z`; the tag is `vX.Y.Z`.
+        family: Name of the family.
+        release: Name of the release.
+        inputs: The identities.
+        build: The conversion.
+        files: Everything that was published but this file, README.md included.
+        card_sha256: Digest of the generated parts of README.md; a person may write around them.
+        history: All versions up to this one, the oldest first.
+        hold: Set by a person or a rollback: nothing is published until it is lifted.
+    """
+
+    model_config = _FROZEN
+
+    manifest: Literal[1] = 1
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    family: str
+    release: str
+    inputs: Inputs
+    build: Build
+    files: Mapping[str, File]
+    card_sha256: Sha256
+    history: tuple[Past, ...] = ()
+    hold: bool = False
+
+    @property
+    def tag(self) -> str:
+        """Name of the tag."""
+        return f"v{self.version}"
+
+    def to_json(self) -> str:
+        """The text of hubpush.json."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def parse(text: str, where: str) -> Manifest:
+    """Read a manifest that stands on a Hub.
+
+    Raises:
+        DriftError: It is not one.
+    """
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "file"
+        raise DriftError(
+            f"{NAME} of {where} is not a manifest of this version of hubpush: {key}: {first['msg']}",
+            hint="it was edited, or written by a newer hubpush: upgrade, or restore the file from the repo's history",
+        ) from None
+
+
+def describe(path: Path, sha256: str | None = None) -> File:
+    """Digests of a file on disk.
+
+    Args:
+        path: The file.
+        sha256: Its digest, if it is known already.
+    """
+    size = path.stat().st_size
+    if size > _SMALL:
+        with path.open("rb") as stream:
+            return File(sha256=sha256 or hashlib.file_digest(stream, "sha256").hexdigest(), size=size)
+    return describe_bytes(path.read_bytes())
+
+
+def describe_bytes(data: bytes) -> File:
+    """Digests of some bytes; the git id is the SHA-1 of the blob object that git makes of them."""
+    oid = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return File(sha256=hashlib.sha256(data).hexdigest(), size=len(data), git_oid=oid)
+
+
+def weights_inputs(release: Release, source_sha256: str, *, allow_nonfinite: bool) -> str:
+    """Identity of a conversion: everything that decides the converted bytes.
+
+    Args:
+        release: Its architecture, casing and activation count; its prose does not.
+        source_sha256: Digest of the source.
+        allow_nonfinite: Whether NaN may be published.
+    """
+    return digest(
+        {
+            "source": source_sha256,
+            "architecture": ARCHITECTURES[release.architecture].fingerprint(),
+            "cased": release.cased,
+            "activation": release.activation,
+            "allow_nonfinite": allow_nonfinite,
+            "format": OUTPUT_FORMAT,
+        }
+    )
+
+
+def card_inputs(facts: Mapping[str, Any], templates_sha256: str, build: Build) -> str:
+    """Identity of a card: the facts it states, its templates, and the results that are recorded.
+
+    Args:
+        facts: What the family file says that the card shows.
+        templates_sha256: Digest over the template files.
+        build: The recorded results; the card shows them, so other results make another card.
+    """
+    # Defaults are left out on both sides: a newer hubpush that knows more keys must not see a change in old manifests.
+    return digest({"facts": facts, "templates": templates_sha256, "build": build.model_dump(mode="json", exclude_defaults=True)})
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -1,0 +1,269 @@
+"""Parity: does the published folder compute what the original computes?
+
+`measure` runs both on the same probes and compares outputs, weights and token ids; it never judges. `report` judges, with
+tolerances that have reasons. One module for each reference: `graph` is the original forward pass in TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hubpush.architectures import ACTIVATIONS, Activation, Architecture
+from hubpush.errors import MissingExtraError
+from hubpush.parity.report import Difference, ParityReport, Reference, TokenIds, Weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from hubpush.model import Account
+    from hubpush.parity.graph import Graph
+    from hubpush.parity.published import Published
+
+_LOGIT_ROWS = 128
+"""Positions of a batch whose MLM logits are compared, evenly spaced: 512 of them would hold 125 MB in float64."""
+
+_SAMPLES = 16
+
+
+def require_installed() -> None:
+    """Check for the packages that parity needs, without importing them.
+
+    Raises:
+        MissingExtraError: One is missing.
+    """
+    missing = [name for name in ("tensorflow", "torch", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"parity needs {', '.join(missing)}",
+            hint='pip install "hubpush[parity]"; --no-parity publishes without proof, and the card then says NOT RUN',
+        )
+
+
+def measure(
+    folder: Path,
+    prefix: Path,
+    vocab: Path,
+    account: Account,
+    config: Mapping[str, Any],
+    architecture: Architecture,
+    *,
+    activation: Activation,
+    cased: bool,
+) -> ParityReport:
+    """Compare a published folder with the checkpoint it was made from.
+
+    Args:
+        folder: The model folder, as it will be pushed.
+        prefix: The original checkpoint.
+        vocab: The original vocabulary.
+        account: Where each variable went.
+        config: The original config; the published one is read from the folder by transformers alone.
+        architecture: Holds the original forward pass.
+        activation: The GELU form that the release declares.
+        cased: The casing that the release declares.
+
+    Returns:
+        What was measured; `ParityReport.require` judges it.
+
+    Raises:
+        MissingExtraError: TensorFlow, torch or transformers are not installed.
+    """
+    require_installed()
+    from hubpush.parity.graph import Graph
+    from hubpush.parity.probes import encode
+    from hubpush.parity.published import Published
+
+    graph = Graph(prefix, architecture, account.heads, config)
+    single, double = (Published(folder, account.heads, dtype) for dtype in ("float32", "float64"))
+    other: Activation = next(form for form in ACTIVATIONS if form != activation)
+    batches = encode(double.tokenizer, int(config["max_position_embeddings"]))
+
+    sums: dict[tuple[str, str], dict[str, _Sum]] = {}
+    samples: list[dict[str, Any]] = []
+    for inputs in batches:
+        published = {"float64": _rows(double.run(inputs), inputs), "float32": _rows(single.run(inputs), inputs)}
+        exact = _rows(graph.run(inputs, activation, "float64"), inputs)
+        rounded = _rows(graph.run(inputs, activation, "float32"), inputs)
+        _add(sums.setdefault(("float64", activation), {}), published["float64"], exact)
+        _add(
+            sums.setdefault(("float32", activation), {}),
+            published["float32"],
+            rounded,
+            floors=((published["float32"], published["float64"]), (rounded, exact)),
+        )
+        _add(
+            sums.setdefault(("float64", other), {}),
+            published["float64"],
+            _rows(graph.run(inputs, other, "float64"), inputs),
+        )
+        samples.append(_sample(inputs, published["float64"]))
+    references = tuple(
+        Reference("graph", dtype, form, form == activation, tuple(total.difference(name) for name, total in found.items()))
+        for (dtype, form), found in sums.items()
+    )
+    return ParityReport(
+        activation=activation,
+        references=references,
+        weights=_weights(folder, graph, account),
+        tokenizer=_token_ids(double, vocab, cased=cased),
+        loading=double.loading,
+        environment=environment(),
+        samples={"dtype": "float64", "batches": samples},
+    )
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the libraries that the numbers were measured with."""
+    import torch
+
+    def version(package: str) -> str | None:
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    packages = ("tensorflow", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        **{package: version(package) for package in packages},
+    }
+
+
+class _Sum:
+    """Running comparison of one output over batches."""
+
+    def __init__(self, with_floor: bool) -> None:
+        self.count, self.width, self.total, self.max_abs, self.scale = 0, 0, 0.0, 0.0, 0.0
+        self.min_cosine = 1.0
+        self.floor: float | None = 0.0 if with_floor else None
+
+    def add(self, published: npt.NDArray[Any], reference: npt.NDArray[Any]) -> None:
+        import numpy as np
+
+        ours, theirs = published.astype(np.float64, copy=False), reference.astype(np.float64, copy=False)
+        gap = np.abs(ours - theirs)
+        norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+        cosines = np.divide(np.einsum("ij,ij->i", ours, theirs), norms, out=np.ones_like(norms), where=norms > 0)
+        self.count, self.width = self.count + ours.shape[0], ours.shape[1]
+        self.total += float(gap.sum())
+        # A difference that is not a number must not vanish in a maximum.
+        self.max_abs = max(self.max_abs, float(gap.max()) if np.isfinite(gap).all() else float("inf"))
+        self.scale = max(self.scale, float(np.abs(theirs).max()))
+        self.min_cosine = min(self.min_cosine, float(cosines.min()))
+
+    def difference(self, name: str) -> Difference:
+        return Difference(
+            name,
+            (self.count, self.width),
+            self.max_abs,
+            self.total / (self.count * self.width),
+            self.min_cosine,
+            self.scale,
+            self.floor,
+        )
+
+
+_Rows = Mapping[str, "npt.NDArray[Any]"]
+
+
+def _rows(outputs: _Rows, inputs: _Rows) -> dict[str, npt.NDArray[Any]]:
+    """Vectors at real positions alone, [positions, size]: at padding both models compute what nobody reads."""
+    import numpy as np
+
+    real = inputs["attention_mask"].astype(bool)
+    rows = {}
+    for name, array in outputs.items():
+        flat = array[real] if array.ndim == 3 else array
+        if name == "mlm_logits" and len(flat) > _LOGIT_ROWS:
+            flat = flat[np.linspace(0, len(flat) - 1, _LOGIT_ROWS).astype(int)]
+        rows[name] = flat
+    return rows
+
+
+def _add(sums: dict[str, _Sum], published: _Rows, reference: _Rows, floors: Sequence[tuple[_Rows, _Rows]] = ()) -> None:
+    import numpy as np
+
+    if published.keys() != reference.keys():
+        odd = ", ".join(sorted(published.keys() ^ reference.keys()))
+        raise AssertionError(f"the two sides have different outputs: {odd}")
+    for name in reference:
+        total = sums.setdefault(name, _Sum(with_floor=bool(floors)))
+        total.add(published[name], reference[name])
+        for single, double in floors:
+            gap = float(np.abs(single[name].astype(np.float64) - double[name]).max())
+            total.floor = max(total.floor or 0.0, gap)
+
+
+def _sample(inputs: _Rows, outputs: _Rows) -> dict[str, Any]:
+    """The ids of a batch and some float64 outputs at evenly spaced places of each output's real positions."""
+    import numpy as np
+
+    values = {}
+    for name, array in outputs.items():
+        places = np.unique(np.linspace(0, array.size - 1, _SAMPLES).astype(int))
+        values[name] = {"places": places.tolist(), "values": array.reshape(-1)[places].tolist()}
+    return {"inputs": {name: array.tolist() for name, array in inputs.items()}, "outputs": values}
+
+
+def _weights(folder: Path, graph: Graph, account: Account) -> Weights:
+    """Each published tensor against its variable, bit by bit, as TensorFlow's own reader gives it."""
+    import numpy as np
+    from safetensors import safe_open
+
+    different = []
+    with safe_open(folder / "model.safetensors", framework="numpy") as published:
+        keys = set(published.keys())
+        for fate in account.mapped():
+            if fate.key not in keys:
+                different.append(str(fate.key))
+                continue
+            keys.discard(fate.key)
+            original = graph.read(fate.variable.name)
+            expected = np.ascontiguousarray(original.T if fate.transposed else original)
+            got = np.ascontiguousarray(published.get_tensor(fate.key))
+            if got.shape != expected.shape or got.dtype != expected.dtype or got.tobytes() != expected.tobytes():
+                different.append(str(fate.key))
+    return Weights(
+        variables=len(graph.names()),
+        mapped=len(account.mapped()),
+        dropped=len(account.dropped()),
+        different=tuple(different),
+        unread=tuple(sorted(keys)),
+    )
+
+
+def _token_ids(published: Published, vocab: Path, *, cased: bool) -> TokenIds:
+    """Ids against the original algorithm, as transformers keeps it in its slow tokenizer, from the original vocabulary."""
+    from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
+
+    from hubpush.parity.probes import LONG, SHORT
+    from hubpush.parity.published import quiet
+
+    original = BertTokenizerLegacy(vocab_file=str(vocab), do_lower_case=not cased)
+    texts = [(first, second) for first, second in SHORT] + [(LONG[:1000], None)]
+    first_difference = None
+    identical = 0
+    for first, second in texts:
+        with quiet():  # the long text is longer than small models are, which matters for running, not for comparing ids
+            expected, got = original(first, second)["input_ids"], published.tokenizer(first, second)["input_ids"]
+        if expected == got:
+            identical += 1
+        elif first_difference is None:
+            at = next((n for n, (a, b) in enumerate(zip(expected, got, strict=False)) if a != b), 0)
+            first_difference = {
+                "text": first if second is None else f"{first} ⏎ {second}",
+                "original": original.convert_ids_to_tokens(expected)[at : at + 6],
+                "published": published.tokenizer.convert_ids_to_tokens(got)[at : at + 6],
+            }
+    return TokenIds(unicodedata.unidata_version, len(texts), identical, first_difference)

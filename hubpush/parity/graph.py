@@ -1,0 +1,63 @@
+"""The reference `graph`: the original forward pass in TensorFlow, from the checkpoint, through TensorFlow's own reader.
+
+It shares with the conversion only the checkpoint's files and the table of the architecture, never the reader, the
+transposes, the published config or its epsilon.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hubpush.architectures import Activation, Architecture
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Graph:
+    """The original model of one checkpoint.
+
+    Args:
+        prefix: The checkpoint.
+        architecture: Holds the forward pass.
+        heads: Groups beyond the required ones to compute.
+        config: The original bert_config.json.
+    """
+
+    def __init__(
+        self, prefix: Path, architecture: Architecture, heads: frozenset[str], config: Mapping[str, Any]
+    ) -> None:
+        self._tf = tensorflow()
+        self._reader = self._tf.train.load_checkpoint(str(prefix))
+        self._architecture, self._heads, self._config = architecture, heads, config
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """A variable as TensorFlow's own reader gives it."""
+        array: npt.NDArray[Any] = self._reader.get_tensor(name)
+        return array
+
+    def names(self) -> list[str]:
+        """The variables that TensorFlow's own reader finds."""
+        return sorted(self._reader.get_variable_to_shape_map())
+
+    def run(
+        self, inputs: Mapping[str, npt.NDArray[np.int32]], activation: Activation, dtype: str
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Outputs of the original forward pass; see `hubpush.architectures.bert.forward`."""
+        return self._architecture.forward(
+            self._tf, self.read, self._heads, self._config, activation, inputs, dtype
+        )
+
+
+def tensorflow() -> Any:
+    """TensorFlow, told to keep quiet and to leave graphics cards alone: parity is proven on the processor."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
+    tf.config.set_visible_devices([], "GPU")
+    return tf

@@ -1,0 +1,99 @@
+"""The published side: the folder as transformers loads it, run on the probes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Published:
+    """A model folder, loaded with the class that its config.json names.
+
+    Args:
+        folder: config.json, model.safetensors and the tokenizer's files.
+        heads: Groups beyond the required ones that the folder must hold.
+        dtype: `float64` or `float32`.
+
+    Attributes:
+        tokenizer: What AutoTokenizer loads.
+        loading: Missing and unexpected keys that transformers reported.
+    """
+
+    def __init__(self, folder: Path, heads: frozenset[str], dtype: str) -> None:
+        with quiet():
+            import torch
+            import transformers
+
+            name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+            model_class = getattr(transformers, name)
+            # The bare encoder builds a pooler unless told not to; without one in the checkpoint it would be random.
+            options = {"add_pooling_layer": "pooler" in heads} if name == "BertModel" else {}
+            model, info = model_class.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                output_loading_info=True,
+                local_files_only=True,
+                **options,
+            )
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.loading = {
+            "missing": sorted(info["missing_keys"]),
+            "unexpected": sorted(info["unexpected_keys"]),
+            "mismatched": sorted(str(key) for key in info["mismatched_keys"]),
+        }
+        self._torch = torch
+        self._model = model.eval().to(getattr(torch, dtype))
+
+    def run(self, inputs: Mapping[str, npt.NDArray[np.int32]]) -> dict[str, npt.NDArray[Any]]:
+        """Outputs by the names that the reference uses."""
+        torch, pooled = self._torch, []
+        pooler = getattr(self._model.base_model, "pooler", None)
+        hook = pooler.register_forward_hook(lambda *args: pooled.append(args[2])) if pooler is not None else None
+        try:
+            with torch.inference_mode():
+                got = self._model(
+                    **{name: torch.from_numpy(array).long() for name, array in inputs.items()}, output_hidden_states=True
+                )
+        finally:
+            if hook is not None:
+                hook.remove()
+        states = got.hidden_states
+        outputs = {"embeddings": states[0]}
+        outputs |= {f"layer {n}": state for n, state in enumerate(states[1:], 1)}
+        outputs["sequence_output"] = states[-1]
+        if pooled:
+            outputs["pooled_output"] = pooled[0]
+        for name, attribute in (
+            ("nsp_logits", "seq_relationship_logits"),
+            ("mlm_logits", "prediction_logits"),
+            ("mlm_logits", "logits"),
+        ):
+            if getattr(got, attribute, None) is not None:
+                outputs[name] = getattr(got, attribute)
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers reports and draws bars while it loads; what it reports is read from its loading info instead."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,261 @@
+"""What was measured, and the judgement on it.
+
+`Difference` and `Reference` hold numbers and no opinion; `tolerance` says what is allowed and why; `ParityReport` puts
+both together. The command line, the card and hubpush.json all show `ParityReport.to_json()`.
+
+Tolerances:
+
+- float64: differences between two float64 computations of the same function come from rounding alone, 2e-14 on trained
+  weights. A wrong epsilon (1e-9 for 1e-12) shows as 8e-7, the other GELU form as 1e-2 (trained) or 1e-5 (random): ten
+  orders of magnitude lie between right and wrong. Allowed are 1e-13 of the output's largest value, at least 1e-13 and
+  at most 1e-12. (The lower end is for logits that happen to be near zero: their error is that of what cancelled.)
+- float32: allowed are 4 times the floor, which is the larger of |float32 - float64| of the two sides. Two correct
+  computations differ by at most the sum of both, so 2 would do if float64 were exact; 4 leaves no doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hubpush.errors import ParityError
+
+FLOAT64_ABSOLUTE = 1e-12
+FLOAT64_RELATIVE = 1e-13
+FLOAT32_FACTOR = 4.0
+
+Verdict = Literal["pass", "known-divergence", "fail", "not-run"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one output of the published model is from the reference, over all real positions of all probes.
+
+    Attributes:
+        output: Name of the output.
+        shape: Positions (or probes) compared, and size of the vector at each.
+        max_abs: Largest absolute difference.
+        mean_abs: Mean absolute difference.
+        min_cosine: Smallest cosine between the two vectors of one position.
+        scale: Largest absolute value of the reference.
+        floor: For float32, the larger |float32 - float64| of the two sides; None for float64.
+    """
+
+    output: str
+    shape: tuple[int, int]
+    max_abs: float
+    mean_abs: float
+    min_cosine: float
+    scale: float
+    floor: float | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """Largest `max_abs` that is allowed; the reasons stand in the module's docstring."""
+        if self.floor is not None:
+            return FLOAT32_FACTOR * self.floor
+        return min(FLOAT64_ABSOLUTE, FLOAT64_RELATIVE * max(1.0, self.scale))
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the difference is allowed; one that is not a number is not."""
+        return self.max_abs <= self.tolerance
+
+    def to_json(self) -> dict[str, Any]:
+        """The difference as CLI.md and hubpush.json have it."""
+        return {
+            "output": self.output,
+            "shape": list(self.shape),
+            "max_abs": self.max_abs,
+            "max_rel": self.max_abs / self.scale if self.scale else 0.0,
+            "mean_abs": self.mean_abs,
+            "min_cosine": self.min_cosine,
+            "tolerance": self.tolerance,
+            "floor": self.floor,
+            "verdict": "pass" if self.is_within else "fail",
+        }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The published model against one reference in one precision.
+
+    Attributes:
+        reference: What it was compared with, `graph`.
+        dtype: `float64` or `float32`.
+        activation: The GELU form that the reference computed.
+        as_published: Whether that is the form the release declares; if not, the numbers are informative.
+        outputs: In the order of the computation, so that the first bad one is where it goes wrong.
+    """
+
+    reference: str
+    dtype: str
+    activation: str
+    as_published: bool
+    outputs: tuple[Difference, ...]
+
+    @property
+    def worst(self) -> Difference:
+        """The output that is furthest out, measured in its tolerance."""
+        return max(self.outputs, key=lambda d: d.max_abs / d.tolerance if d.tolerance else d.max_abs)
+
+    @property
+    def is_within(self) -> bool:
+        """Whether every output is."""
+        return all(d.is_within for d in self.outputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The reference as CLI.md and hubpush.json have it."""
+        verdict = ("pass" if self.is_within else "fail") if self.as_published else "informative"
+        return {
+            "reference": self.reference,
+            "dtype": self.dtype,
+            "activation": self.activation,
+            "as_published": self.as_published,
+            "verdict": verdict,
+            "outputs": [d.to_json() for d in self.outputs],
+        }
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The account of the weights, bit by bit, through TensorFlow's own reader.
+
+    Attributes:
+        variables: Variables in the checkpoint.
+        mapped: Variables that are published.
+        dropped: Variables left out, each for a reason.
+        different: Published tensors whose bits are not those of their variable.
+        unread: Tensors of the published file that no variable accounts for.
+    """
+
+    variables: int
+    mapped: int
+    dropped: int
+    different: tuple[str, ...]
+    unread: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The account as CLI.md and hubpush.json have it."""
+        return {
+            "variables": self.variables,
+            "mapped": self.mapped,
+            "dropped": self.dropped,
+            "unknown": len(self.unread),
+            "bit_identical": not self.different and not self.unread,
+            "different": list(self.different),
+        }
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Token ids of the published tokenizer against the original algorithm.
+
+    Attributes:
+        unidata_version: Version of the Unicode tables of the reference.
+        probes: Texts compared.
+        identical: Texts with the same ids.
+        first_difference: The first text that differs with both lists of tokens, or None.
+    """
+
+    unidata_version: str
+    probes: int
+    identical: int
+    first_difference: Mapping[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as CLI.md and hubpush.json have it."""
+        return {
+            "unidata_version": self.unidata_version,
+            "probes": self.probes,
+            "identical": self.identical,
+            "known": 0,
+            "first_difference": dict(self.first_difference) if self.first_difference else None,
+        }
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Everything that was measured on one published folder.
+
+    Attributes:
+        activation: The GELU form that the release declares.
+        references: The comparisons of outputs.
+        weights: The account of the weights.
+        tokenizer: The comparison of token ids.
+        loading: What transformers reported when it loaded the folder with its own class: missing and unexpected keys.
+        environment: Versions, machine, threads.
+        samples: The probes' ids and some float64 outputs of the published model, for later checks.
+    """
+
+    activation: str
+    references: tuple[Reference, ...]
+    weights: Weights
+    tokenizer: TokenIds
+    loading: Mapping[str, list[str]]
+    environment: Mapping[str, Any]
+    samples: Mapping[str, Any]
+
+    def failures(self) -> list[str]:
+        """What is wrong, in words, the first cause first; empty if nothing is."""
+        wrong = [f"loading reports {kind} keys: {', '.join(keys[:5])}" for kind, keys in self.loading.items() if keys]
+        if self.weights.different:
+            names = ", ".join(self.weights.different[:3])
+            wrong.append(f"{len(self.weights.different)} tensor(s) are not their variable's bits: {names}")
+        if self.weights.unread:
+            wrong.append(f"tensors without a variable: {', '.join(self.weights.unread[:3])}")
+        if (first := self.tokenizer.first_difference) is not None:
+            count = self.tokenizer.probes - self.tokenizer.identical
+            wrong.append(
+                f"token ids differ on {count} of {self.tokenizer.probes} texts, first on {first['text']!r}:"
+                f" {first['published']} instead of {first['original']}"
+            )
+        for reference in self.references:
+            if reference.as_published and not reference.is_within:
+                first_bad = next(d for d in reference.outputs if not d.is_within)
+                wrong.append(
+                    f"{reference.dtype} outputs differ from {first_bad.output} on: {first_bad.max_abs:.1e}, allowed"
+                    f" {first_bad.tolerance:.1e}; worst {reference.worst.output}: {reference.worst.max_abs:.1e}"
+                )
+        return wrong
+
+    @property
+    def verdict(self) -> Verdict:
+        """`pass` when nothing is wrong."""
+        return "fail" if self.failures() else "pass"
+
+    def require(self) -> None:
+        """Raise unless the verdict is `pass`.
+
+        Raises:
+            ParityError: What differs, where it shows first, and the likely cause where the numbers tell it.
+        """
+        failures = self.failures()
+        if failures:
+            lines = "".join(f"\n  {failure}" for failure in failures)
+            raise ParityError(f"the published folder does not compute what the original does:{lines}", hint=self._cause())
+
+    def _cause(self) -> str:
+        other = [r for r in self.references if not r.as_published]
+        if other and all(r.is_within for r in other):
+            return (
+                f"the folder computes {other[0].activation}, the release declares {self.activation}: the activation is"
+                " the cause; correct `hidden_act` or `activation`"
+            )
+        if self.tokenizer.first_difference is not None:
+            return "is `cased` right for this vocabulary? nothing was pushed"
+        return "nothing was pushed; --force publishes it all the same, and the card then says so"
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as CLI.md and hubpush.json have it."""
+        return {
+            "verdict": self.verdict,
+            "activation": self.activation,
+            "failures": self.failures(),
+            "references": [reference.to_json() for reference in self.references],
+            "weights": self.weights.to_json(),
+            "tokenizer": self.tokenizer.to_json(),
+            "loading": {kind: list(keys) for kind, keys in self.loading.items()},
+            "environment": dict(self.environment),
+        }

@@ -1,0 +1,661 @@
+"""The whole path of one release as one function that reads like a story, and the family over an executor.
+
+`survey` looks at the Hub and decides what each release needs; `carry` takes one release all the way. Work is sent to
+other processes as small specifications (`Job`), never as weights.
+"""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock
+
+from hubpush import __version__, card, catalog, manifest, publish, source
+from hubpush.architectures import ARCHITECTURES
+from hubpush.catalog import Family, Pin, Release
+from hubpush.errors import HubpushError, HubUnavailableError, UsageError
+from hubpush.manifest import Build
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from hubpush.model import Account
+    from hubpush.parity.report import ParityReport
+
+STATIONS = ("fetch", "convert", "parity", "card", "push")
+
+Tell = Callable[[str, str, float | None], None]
+"""Called with a release's name, the station it is at, and how much of it is done (0 to 1, or None)."""
+
+Need = Literal["nothing", "held", "card", "build"]
+Status = Literal["published", "unchanged", "planned", "held", "failed"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may decide about a run.
+
+    Attributes:
+        prove: Run parity.
+        force: Publish although parity fails.
+        dry_run: Do everything but the push.
+        private: Visibility of repos that are created.
+        overwrite: Replace what somebody else changed on the Hub.
+        allow_nonfinite: Publish NaN weights.
+    """
+
+    prove: bool = True
+    force: bool = False
+    dry_run: bool = False
+    private: bool | None = None
+    overwrite: bool = False
+    allow_nonfinite: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker needs to carry one release; a few kilobytes.
+
+    Attributes:
+        family: The family, for the card.
+        release: The release.
+        repo_id: Where it goes.
+        base: The directory that a source which is no URL is relative to.
+        mirror: A directory or URL that holds the archives, or None.
+        pin: What the source must be, by the lock.
+        is_pinned_by_hub: Without a pin, whether the manifest on the Hub is the lock; for one checkpoint that a person
+            names on the command line, naming it is enough.
+        endpoint: The Hub; None for the one huggingface_hub is configured for.
+        embedded: Whether it is an embedded one.
+        work: Directory for downloads, unpacked checkpoints and built folders.
+        command: The command line that makes this release again.
+        assumed: What nobody said and hubpush took for granted.
+        options: What the person decided.
+    """
+
+    family: Family
+    release: Release
+    repo_id: str
+    base: Path
+    mirror: str | None
+    pin: Pin | None
+    is_pinned_by_hub: bool
+    endpoint: str | None
+    embedded: bool
+    work: Path
+    command: str
+    assumed: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+
+    def location(self) -> str | Path:
+        """Where the source is taken from.
+
+        Raises:
+            SourceError: The mirror lacks it.
+        """
+        return source.resolve(self.release.source, self.base, self.mirror)
+
+    @property
+    def folder(self) -> Path:
+        """Where this release is unpacked and built."""
+        return self.work / "releases" / self.repo_id.replace("/", "--")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one release, as `convert-and-upload --json` prints it."""
+
+    name: str
+    repo_id: str
+    status: Status
+    version: str | None = None
+    bump: str | None = None
+    commit: str | None = None
+    tag: str | None = None
+    url: str | None = None
+    parity: Mapping[str, Any] | None = None
+    files: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: Mapping[str, Any] | None = None
+    change: str | None = None
+    deletes: tuple[str, ...] = ()
+    card: str | None = None
+
+
+def client(job: Job) -> HfApi:
+    """The Hub's client for a job. An embedded Hub takes any token, so it never gets a person's real one."""
+    from huggingface_hub import HfApi
+
+    return HfApi(
+        endpoint=job.endpoint,
+        token="embedded" if job.embedded else None,  # noqa: S106
+        library_name="hubpush",
+        library_version=__version__,
+    )
+
+
+def survey(job: Job) -> tuple[publish.Remote, Need]:
+    """Look at the Hub and decide what a release needs. Reads only; imports nothing heavy.
+
+    Raises:
+        HubpushError: The Hub or the source cannot be read.
+    """
+    try:
+        remote = publish.look(client(job), job.repo_id, job.work / "hub-cache")
+    except HubUnavailableError:
+        if not job.options.dry_run or job.embedded:
+            raise
+        remote = publish.Remote(exists=False)  # a plan against an empty Hub; the summary says so
+    if not job.options.overwrite:
+        publish.require_untouched(remote, job.repo_id)
+    return remote, decide(job, remote)
+
+
+def decide(job: Job, remote: publish.Remote) -> Need:
+    """What a release needs, by its inputs: nothing, a new card from recorded results, or a conversion."""
+    found = remote.manifest
+    if found is None:
+        return "build"
+    if found.hold:
+        return "held"
+    sha256 = _known_digest(job, found)
+    if sha256 is None or _weights_inputs(job, sha256) != found.inputs.weights:
+        return "build"
+    if job.options.prove and found.build.verdict == "not-run":
+        return "build"
+    if remote.drift:
+        return "build" if any(path != publish.README for path in remote.drift) else "card"
+    return "nothing" if publish.is_settled(remote, _candidate(job, found.build, None).inputs()) else "card"
+
+
+def preflight(jobs: Sequence[tuple[Job, publish.Remote]]) -> None:
+    """Check what would fail later, before the first byte is fetched: cards, rights, packages, disk space.
+
+    Raises:
+        HubpushError: The first thing that would fail.
+    """
+    for job, _ in jobs:
+        card.check_facts(job.release)
+    if any(job.options.prove for job, _ in jobs):
+        from hubpush import parity
+
+        parity.require_installed()
+    for job, remote in jobs:
+        if not job.options.dry_run:
+            publish.check_rights(client(job), job.repo_id, remote, embedded=job.embedded)
+    with ThreadPoolExecutor(8) as threads:
+        sizes = list(threads.map(lambda entry: _archive_size(entry[0]), jobs))
+    if jobs:
+        # Archives stay for the next run; beside each the checkpoint unpacked (while it is read) and the built folder.
+        source.require_space(jobs[0][0].work, 3 * sum(sizes))
+
+
+def carry(job: Job, tell: Tell) -> Outcome:
+    """Take one release all the way: source, checkpoint, model, tokenizer, parity, card, Hub.
+
+    Failures that hubpush understands become part of the outcome, so that the other releases go on.
+    """
+    seconds: dict[str, float] = {}
+    now = datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(job.folder / ".lock"):
+            remote, need = survey(job)
+            if need in ("nothing", "held") and remote.manifest is not None:
+                return _settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
+            if need == "card" and remote.manifest is not None:
+                candidate = _candidate(job, remote.manifest.build, None)
+            else:
+                build = _build(job, remote, now, tell, seconds)
+                candidate = _candidate(job, build, job.folder / "model")
+            with _timed("card", job, tell, seconds):
+                step = publish.plan_ahead(
+                    client(job), remote, candidate, job.work / "hub-cache", now, overwrite=job.options.overwrite
+                )
+                (job.folder / "README.md").write_text(step.readme, encoding="utf-8", newline="\n")
+            if job.options.dry_run:
+                return _planned(job, candidate, step, seconds)
+            with _timed("push", job, tell, seconds):
+                published = publish.publish(
+                    client(job),
+                    candidate,
+                    job.work / "hub-cache",
+                    now,
+                    private=job.options.private,
+                    overwrite=job.options.overwrite,
+                    embedded=job.embedded,
+                )
+            return _settled(job, published.manifest, published.status, None, published, seconds)
+    except HubpushError as error:
+        problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}
+        return Outcome(job.release.name, job.repo_id, "failed", seconds=seconds, error=problem)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A model folder, and how it came about.
+
+    Attributes:
+        account: What became of each variable.
+        original: The config that came with the checkpoint.
+        config: The published config.
+        cased: Whether the tokenizer keeps case.
+        parameters: Number of published weights.
+        sha256: Digest of model.safetensors.
+    """
+
+    account: Account
+    original: Mapping[str, Any]
+    config: Mapping[str, Any]
+    cased: bool
+    parameters: int
+    sha256: str
+
+
+def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfinite: bool = False) -> Conversion:
+    """Write the model and the tokenizer of one checkpoint to an empty folder.
+
+    The small files are read and checked first: a wrong vocabulary is found before the weights are written.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged.
+        ModelError: Names, shapes or config do not fit the architecture.
+        TokenizerError: The vocabulary would give other ids.
+    """
+    from hubpush import model, tokenizer
+    from hubpush.checkpoint import Checkpoint
+
+    architecture = ARCHITECTURES[release.architecture]
+    original = model.read_config(files.config, architecture, release.config)
+    vocabulary = tokenizer.read_vocab(files.vocab, original["vocab_size"])
+    cased = tokenizer.casing(vocabulary, release.cased)
+    with Checkpoint(files.prefix) as checkpoint:
+        account = model.account(checkpoint, original, architecture)
+        account.require()
+        config = model.published_config(original, architecture, account.model_class, release.activation)
+        written = model.convert(checkpoint, account, config, folder, allow_nonfinite=allow_nonfinite)
+    tokenizer.write(vocabulary, folder, cased=cased, model_max_length=original["max_position_embeddings"])
+    return Conversion(account, original, config, cased, written.parameters, written.sha256)
+
+
+def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Outcome], None]) -> list[Outcome]:
+    """Carry a family: survey all, check what would fail, then do what is needed, in processes of their own.
+
+    Args:
+        jobs: The releases.
+        workers: Processes at a time; with one, the work is done in this process.
+        tell: Told about progress.
+        done: Told about each outcome as soon as it is there.
+
+    Returns:
+        Outcomes in the order of the jobs.
+
+    Raises:
+        HubpushError: Something that concerns all of them.
+    """
+    outcomes: dict[str, Outcome] = {}
+
+    def finish(outcome: Outcome) -> None:
+        outcomes[outcome.name] = outcome
+        done(outcome)
+
+    needed: list[tuple[Job, publish.Remote]] = []
+    with ThreadPoolExecutor(min(8, len(jobs))) as threads:
+        for job, result in zip(jobs, threads.map(_surveyed, jobs), strict=True):
+            if isinstance(result, Outcome):
+                finish(result)
+            else:
+                needed.append((job, result))
+    preflight(needed)
+    if workers <= 1 or len(needed) <= 1:
+        for job, _ in needed:
+            finish(carry(job, tell))
+    else:
+        with (
+            _telling(tell) as queue,
+            ProcessPoolExecutor(
+                min(workers, len(needed)), mp_context=multiprocessing.get_context("spawn"), initializer=_share, initargs=(queue, workers)
+            ) as executor,
+        ):
+            futures = [executor.submit(_carry_in_worker, job) for job, _ in needed]
+            for future in as_completed(futures):
+                finish(future.result())
+    return [outcomes[job.release.name] for job in jobs]
+
+
+def jobs_of(
+    family: Family,
+    releases: Sequence[Release],
+    lock: catalog.Lock,
+    *,
+    base: Path,
+    mirror: str | None,
+    repo_ids: Mapping[str, str],
+    endpoint: str | None,
+    embedded: bool,
+    work: Path,
+    commands: Mapping[str, str],
+    options: Options,
+    single: bool = False,
+    assumed: tuple[str, ...] = (),
+) -> list[Job]:
+    """One job for each release."""
+    return [
+        Job(
+            family=family,
+            release=release,
+            repo_id=repo_ids[release.name],
+            base=base,
+            mirror=mirror,
+            pin=lock.sources.get(release.source),
+            is_pinned_by_hub=not single,
+            endpoint=endpoint,
+            embedded=embedded,
+            work=work,
+            command=commands[release.name],
+            assumed=assumed,
+            options=options,
+        )
+        for release in releases
+    ]
+
+
+@contextmanager
+def hub(target: str | None) -> Iterator[tuple[str | None, bool]]:
+    """The Hub that a person means: a URL, a directory (an embedded Hub runs for the time of the block), or the default.
+
+    Yields:
+        The endpoint, or None for the default, and whether it is an embedded Hub.
+
+    Raises:
+        UsageError: `target` is neither.
+    """
+    if target is None:
+        yield None, False
+    elif "://" in target:
+        if not target.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
+            raise UsageError(f"--hub {target} is not https", hint="plain http is for embedded Hubs on this machine alone")
+        yield target.rstrip("/"), target.startswith("http://")
+    elif Path(target).is_file():
+        raise UsageError(f"--hub {target} is a file", hint="give a directory (it is created), or a URL")
+    else:
+        from hubpush import localhub
+
+        with localhub.serve(Path(target)) as endpoint:
+            yield endpoint, True
+
+
+def _build(
+    job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict[str, float]
+) -> Build:
+    """Fetch, convert, prove. What an earlier run of the same inputs built and recorded is used again."""
+    from hubpush import parity
+
+    release, name, folder = job.release, job.release.name, job.folder / "model"
+
+    with _timed("fetch", job, tell, seconds):
+        archive = source.fetch(
+            job.location(),
+            job.work / "downloads",
+            _pin(job, remote.manifest),
+            lambda done, total: tell(name, "fetch", done / total if total else None),
+        )
+    weights_inputs = _weights_inputs(job, archive.sha256)
+    if (earlier := _remembered(job, weights_inputs)) is not None:
+        return earlier
+
+    with source.opened(archive, job.folder / "source") as files:
+        with _timed("convert", job, tell, seconds):
+            digests = {path.name: manifest.describe(path) for path in files.all()}
+            _check_data(release, digests)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            converted = convert(files, folder, release, allow_nonfinite=job.options.allow_nonfinite)
+        report: ParityReport | None = None
+        if job.options.prove:
+            with _timed("parity", job, tell, seconds):
+                report = parity.measure(
+                    folder,
+                    files.prefix,
+                    files.vocab,
+                    converted.account,
+                    converted.original,
+                    ARCHITECTURES[release.architecture],
+                    activation=release.activation,
+                    cased=converted.cased,
+                )
+                if not job.options.force:
+                    report.require()
+
+    account, cased = converted.account, converted.cased
+    dropped: dict[str, list[str]] = {}
+    for fate in account.dropped():
+        dropped.setdefault(fate.reason, []).append(fate.variable.name)
+    casing = [f"{'cased' if cased else 'uncased'}, as the vocabulary plainly is"] if release.cased is None else []
+    build = Build(
+        weights_inputs=weights_inputs,
+        source=manifest.Source(
+            name=_source_name(job), sha256=archive.sha256, size=archive.size, etag=archive.etag, files=digests
+        ),
+        model={
+            "class": account.model_class.name,
+            "heads": sorted(account.heads),
+            "parameters": converted.parameters,
+            "cased": cased,
+            "activation": release.activation,
+            "config": dict(converted.config),
+            "variables": len(account.fates),
+            "dropped": dropped,
+            "assumed": [*job.assumed, *casing],
+        },
+        files={
+            path.name: manifest.describe(path, converted.sha256 if path.name == "model.safetensors" else None)
+            for path in sorted(folder.iterdir())
+        },
+        parity=report.to_json() if report else None,
+        samples=dict(report.samples) if report else None,
+        forced=bool(report and report.verdict == "fail"),
+        date=now,
+        hubpush=__version__,
+    )
+    _remember(job, build)
+    return build
+
+
+def _surveyed(job: Job) -> Outcome | publish.Remote:
+    """For a thread: the outcome of a release that needs nothing (or cannot be looked at), else what stands there."""
+    try:
+        remote, need = survey(job)
+    except HubpushError as error:
+        problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}
+        return Outcome(job.release.name, job.repo_id, "failed", error=problem)
+    if need in ("nothing", "held") and remote.manifest is not None:
+        return _settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
+    return remote
+
+
+def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
+    """The source's digest as far as it is known without a download."""
+    if job.pin is not None:
+        return job.pin.sha256
+    if isinstance(location := job.location(), Path):
+        return source.fetch(location, job.work).sha256
+    return found.build.source.sha256 if found.build.source.name == _source_name(job) else None
+
+
+def _pin(job: Job, found: manifest.Manifest | None) -> Pin | None:
+    """The lock's entry; without one the manifest on the Hub is the lock, since a fresh runner has nothing else."""
+    if job.pin is not None or not job.is_pinned_by_hub or found is None:
+        return job.pin
+    recorded = found.build.source
+    return Pin(sha256=recorded.sha256, size=recorded.size) if recorded.name == _source_name(job) else None
+
+
+def _source_name(job: Job) -> str:
+    """What the manifest calls the source: the family's URL even where a mirror serves it; never a path of a machine."""
+    declared = job.release.source
+    return declared if catalog.is_allowed_url(declared) else Path(declared).name
+
+
+def _weights_inputs(job: Job, sha256: str) -> str:
+    return manifest.weights_inputs(job.release, sha256, allow_nonfinite=job.options.allow_nonfinite)
+
+
+def _candidate(job: Job, build: Build, folder: Path | None) -> publish.Candidate:
+    return publish.Candidate(job.family, job.release, job.repo_id, job.command, build, folder)
+
+
+def _archive_size(job: Job) -> int:
+    """Bytes to fetch, as far as the lock or the server tell; a source that cannot be found fails at its own station."""
+    try:
+        location = job.location()
+    except HubpushError:
+        return 0
+    if job.pin is not None and job.pin.size is not None and isinstance(location, str):
+        return job.pin.size
+    return source.size_of(location) or 0
+
+
+def _check_data(release: Release, digests: Mapping[str, manifest.File]) -> None:
+    """The data file against its digest in another publication of the same checkpoint, where one is known."""
+    data = {name: file for name, file in digests.items() if ".data-" in name}
+    if release.data_sha256 is not None and release.data_sha256 not in {file.sha256 for file in data.values()}:
+        found = "\n".join(f"  found    {file.sha256} {name}" for name, file in data.items())
+        raise source.SourceError(
+            f"{release.name}: the data file is not the one its authors published elsewhere:\n"
+            f"  expected {release.data_sha256}\n{found}",
+            hint="nothing was converted; if the other publication is the wrong one, drop data_sha256 in the family file",
+        )
+
+
+def _remember(job: Job, build: Build) -> None:
+    path = job.folder / "build.json"
+    partial = path.with_name("build.json.part")
+    partial.write_text(build.model_dump_json(), encoding="utf-8")
+    os.replace(partial, path)  # noqa: PTH105 - replaces on every platform
+
+
+def _remembered(job: Job, weights_inputs: str) -> Build | None:
+    """The folder that an earlier run left, if it is what this run would build and every file is still what it was."""
+    path, folder = job.folder / "build.json", job.folder / "model"
+    if not path.is_file():
+        return None
+    build = Build.model_validate_json(path.read_text(encoding="utf-8"))
+    if build.weights_inputs != weights_inputs or (job.options.prove and build.verdict == "not-run"):
+        return None
+    if build.verdict == "fail" and not job.options.force:
+        return None
+    if any(not (folder / name).is_file() or manifest.describe(folder / name) != file for name, file in build.files.items()):
+        return None
+    return build
+
+
+def _settled(
+    job: Job,
+    found: manifest.Manifest,
+    status: Status,
+    remote: publish.Remote | None,
+    published: publish.Published | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> Outcome:
+    commit = published.commit if published is not None else (remote.tags or {}).get(found.tag) if remote else None
+    return Outcome(
+        name=job.release.name,
+        repo_id=job.repo_id,
+        status=status,
+        version=found.version,
+        bump=published.bump if published is not None else None,
+        commit=commit,
+        tag=found.tag,
+        url=f"{client(job).endpoint}/{job.repo_id}/tree/{found.tag}",
+        parity=_parity_summary(found.build),
+        files={path: {"sha256": file.sha256, "size": file.size} for path, file in found.files.items()},
+        seconds=dict(seconds or {}),
+        change=found.history[-1].change if found.history else None,
+    )
+
+
+def _planned(job: Job, candidate: publish.Candidate, step: publish.Plan, seconds: Mapping[str, float]) -> Outcome:
+    return Outcome(
+        name=job.release.name,
+        repo_id=job.repo_id,
+        status="planned",
+        version=step.version,
+        bump=step.bump,
+        tag=f"v{step.version}",
+        parity=_parity_summary(candidate.build),
+        files={
+            path: {"sha256": file.sha256, "size": file.size}
+            for path, file in step.manifest.files.items()
+            if path in step.adds
+        },
+        seconds=dict(seconds),
+        change=step.change,
+        deletes=step.deletes,
+        card=str(job.folder / "README.md"),
+    )
+
+
+def _parity_summary(build: Build) -> dict[str, Any]:
+    """The verdict, and the float64 output that is furthest out."""
+    worst = None
+    for reference in build.parity["references"] if build.parity is not None else []:
+        if reference["as_published"] and reference["dtype"] == "float64":
+            furthest = max(reference["outputs"], key=lambda o: o["max_abs"] / o["tolerance"])
+            worst = {key: furthest[key] for key in ("output", "max_abs", "tolerance")} | {"dtype": "float64"}
+    return {"verdict": build.verdict, "worst": worst}
+
+
+@contextmanager
+def _timed(station: str, job: Job, tell: Tell, seconds: dict[str, float]) -> Iterator[None]:
+    tell(job.release.name, station, None)
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[station] = round(time.perf_counter() - start, 3)
+
+
+# What a worker process got from its parent at its start; a queue cannot be sent along with each job.
+_told: Any = None
+
+
+def _share(queue: Any, workers: int) -> None:
+    global _told  # noqa: PLW0603 - the initializer of a process has no other way
+    _told = queue
+    # Workers side by side share the machine's cores instead of each asking for all of them.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+def _carry_in_worker(job: Job) -> Outcome:
+    return carry(job, lambda *news: _told.put(news))
+
+
+@contextmanager
+def _telling(tell: Tell) -> Iterator[Any]:
+    """A queue over which worker processes tell what they do."""
+    queue = multiprocessing.get_context("spawn").Queue()
+
+    def listen() -> None:
+        while (news := queue.get()) is not None:
+            tell(*news)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield queue
+    finally:
+        queue.put(None)
+        thread.join()
+

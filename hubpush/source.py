@@ -1,0 +1,490 @@
+"""Sources: fetch an archive, check that it is the pinned one, and open it without trusting it.
+
+A source is an https URL of a zip, a zip on a disk, a directory, or the prefix of a checkpoint in a directory. Nothing
+here knows what the files mean; which files belong to a checkpoint is read from their names alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from filelock import FileLock
+
+from hubpush.catalog import Pin, is_allowed_url
+from hubpush.errors import SourceError
+
+if TYPE_CHECKING:
+    import httpx2
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes done so far and, where it is known, the bytes to do."""
+
+_CHUNK = 1 << 20
+_MAX_DOWNLOAD = 64 << 30
+_ATTEMPTS = 5
+_REDIRECTS = 8
+
+# What an archive of one checkpoint may hold: far above the largest BERT, far below what fills a disk unseen.
+_MAX_ENTRIES = 1000
+_MAX_UNPACKED = 64 << 30
+_MAX_RATIO = 100  # float32 weights deflate to about 0.92 of their size; deflate itself reaches 1032
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A source whose bytes are on this machine and are the right ones.
+
+    Attributes:
+        name: How the source is called in the manifest and on the card: its URL, or the last part of a local path.
+        path: A zip, a directory, or a checkpoint prefix.
+        sha256: Digest of the zip; of a directory or prefix, digest over the names and digests of the files used.
+        size: Bytes of the zip, or of those files together.
+        etag: What the server called this version, if it did.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    size: int
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one checkpoint.
+
+    Attributes:
+        prefix: What TensorFlow calls the checkpoint: the path without `.index`.
+        config: bert_config.json.
+        vocab: vocab.txt.
+    """
+
+    prefix: Path
+    config: Path
+    vocab: Path
+
+    def all(self) -> list[Path]:
+        """Index, data files, config and vocabulary, in the order of their names."""
+        shards = self.prefix.parent.glob(f"{_glob_escape(self.prefix.name)}.data-?????-of-?????")
+        return sorted({self.prefix.with_name(self.prefix.name + ".index"), *shards, self.config, self.vocab})
+
+
+def resolve(source: str, base: Path, mirror: str | None = None) -> str | Path:
+    """Where a release's source is taken from.
+
+    Args:
+        source: As the family file writes it: an https URL, or a path relative to `base`.
+        base: The directory of the family file.
+        mirror: A directory or URL that holds the archives under the names they have in the family, or None.
+
+    Returns:
+        A URL as a string, or a path.
+
+    Raises:
+        SourceError: The mirror is neither a directory nor a URL, or lacks the archive.
+    """
+    if mirror is None:
+        return source if is_allowed_url(source) else base / source
+    name = PurePosixPath(source).name
+    if "://" in mirror:
+        if not is_allowed_url(mirror):
+            raise SourceError(f"the mirror {mirror} is not https", hint="plain http is taken from this machine alone")
+        return f"{mirror.rstrip('/')}/{name}"
+    for candidate in (Path(mirror) / name, Path(mirror) / PurePosixPath(name).stem):
+        if candidate.exists():
+            return candidate
+    raise SourceError(
+        f"the mirror {mirror} has neither {name} nor a directory {PurePosixPath(name).stem}",
+        hint="a mirror holds the archives under the names that they have in the family's URLs",
+    )
+
+
+def display_name(location: str | Path) -> str:
+    """What may be written about a location: a URL as it is, of a local path the last part alone."""
+    return location if isinstance(location, str) else location.name
+
+
+def fetch(location: str | Path, downloads: Path, pin: Pin | None = None, progress: Progress | None = None) -> Archive:
+    """Bring a source to this machine and check it against its pin.
+
+    A download goes to a `.part` file that a later run resumes, and gets its name when size and digest are right.
+
+    Args:
+        location: A URL or path, as `resolve` gives it.
+        downloads: Directory that keeps downloaded archives.
+        pin: What the source must be; None takes what comes.
+        progress: Told about the bytes of a download.
+
+    Raises:
+        SourceError: The source is not there, does not come, or is not the pinned one.
+    """
+    if isinstance(location, str):
+        return _download(location, downloads, pin, progress or (lambda _done, _total: None))
+    if location.is_file() and not location.name.endswith(".index"):
+        archive = Archive(location.name, location, *_digest(location))
+    else:
+        archive = _digest_files(location)
+    _check(archive.name, archive.sha256, archive.size, pin)
+    return archive
+
+
+def size_of(location: str | Path) -> int | None:
+    """Bytes that fetching a location needs on this disk: 0 for what is here already, None when nobody can tell."""
+    if isinstance(location, Path):
+        return 0
+    import httpx2
+
+    try:
+        with _client() as client:
+            response = _request(client, "HEAD", location, {})
+            return int(response.headers["content-length"]) if response.status_code == 200 else None
+    except (httpx2.HTTPError, KeyError, ValueError):
+        return None
+
+
+@contextmanager
+def opened(archive: Archive, scratch: Path) -> Iterator[Files]:
+    """The files of the checkpoint in an archive, for the time of the `with` block.
+
+    A zip is unpacked below `scratch` (and in it, zips of checkpoints are not looked into); directories and prefixes are
+    used where they are. What was unpacked is removed at the end.
+
+    Raises:
+        SourceError: The archive must not be opened, is damaged, or does not hold exactly one checkpoint.
+    """
+    if not archive.path.is_file():
+        yield find(archive.path)
+        return
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        unpack(archive.path, scratch)
+        yield find(scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def find(path: Path) -> Files:
+    """The one checkpoint at a directory (any depth) or prefix, with its config and vocabulary.
+
+    The text file `checkpoint` that TensorFlow writes beside checkpoints is never read: it can point anywhere.
+
+    Raises:
+        SourceError: There is no checkpoint or more than one, or config or vocabulary are missing.
+    """
+    if path.is_dir():
+        # Names that begin with a dot are what desktop systems leave beside files (`._bert_model.ckpt.index`).
+        found = (p for p in path.rglob("*.index") if p.is_file() and not p.name.startswith("."))
+        prefixes = sorted(p.with_name(p.name.removesuffix(".index")) for p in found)
+        if not prefixes:
+            what = "a SavedModel" if any(path.rglob("saved_model.pb")) else "no TensorFlow checkpoint (no *.index file)"
+            raise SourceError(
+                f"{path.name} holds {what}",
+                hint="give the zip, the directory or the prefix of a TF checkpoint: files PREFIX.index and PREFIX.data-*",
+            )
+        if len(prefixes) > 1:
+            names = ", ".join(str(p.relative_to(path)) for p in prefixes[:8])
+            raise SourceError(
+                f"{path.name} holds {len(prefixes)} checkpoints: {names}{' …' * (len(prefixes) > 8)}",
+                hint=f"say which one by its prefix, for example --source {path / prefixes[-1].relative_to(path)}",
+            )
+        prefix, root = prefixes[0], path
+    else:
+        prefix = _prefix(path)
+        root = prefix.parent
+    return Files(prefix, _beside(prefix, root, "bert_config.json"), _beside(prefix, root, "vocab.txt"))
+
+
+def unpack(path: Path, into: Path) -> None:
+    """Unpack a zip into an empty directory, refusing whatever an honest archive of a checkpoint never has.
+
+    Refused: absolute names, `..`, drive letters, backslashes, control characters, names that differ in case alone,
+    duplicates, links and devices, overlapping entries, encryption, compression other than stored and deflate, too many
+    entries, too many bytes, a ratio above deflate's for weights, sizes other than the directory of the zip says.
+
+    Raises:
+        SourceError: The archive is one of these, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check_entries(path, entries)
+            for entry in entries:
+                target = into / entry.filename
+                if entry.is_dir():
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(entry) as packed, target.open("xb") as unpacked:
+                    _copy(packed, unpacked, entry.file_size, f"{path.name}: {entry.filename}")
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise SourceError(
+            f"{path.name} is not a sound zip: {error}", hint="fetch it again; compare its digest with the publisher's"
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{path.name} cannot be unpacked: {error}", hint="check the disk and the path") from None
+
+
+def require_space(directory: Path, needed: int) -> None:
+    """Check that a file system has room before anything is written.
+
+    Raises:
+        SourceError: It has not.
+    """
+    existing = directory
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise SourceError(
+            f"{needed / 1e9:.1f} GB are needed in the work directory, {free / 1e9:.1f} GB are free",
+            hint="free some space, or point --work at another disk",
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    try:
+        return file_sha256(path), path.stat().st_size
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}", hint="check the path") from None
+
+
+def _digest_files(path: Path) -> Archive:
+    files = find(path)
+    digest, size = hashlib.sha256(), 0
+    for file in files.all():
+        sha256, length = _digest(file)
+        digest.update(f"{file.name}\0{sha256}\n".encode())
+        size += length
+    return Archive(path.name, path, digest.hexdigest(), size)
+
+
+def _check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
+    if pin is None:
+        return
+    if pin.size is not None and size != pin.size:
+        raise SourceError(
+            f"{name} has {size:,} bytes, but {pin.size:,} are pinned: it is truncated, or changed where it comes from",
+            hint="fetch it again; if the change is meant, pin the new one in the family's lock",
+        )
+    if sha256 != pin.sha256:
+        raise SourceError(
+            f"{name} is not the pinned source:\n  pinned sha256 {pin.sha256}\n  found  sha256 {sha256}",
+            hint="nothing was converted; if the change is meant, pin the new digest in the family's lock",
+        )
+
+
+def _prefix(path: Path) -> Path:
+    """The prefix that a person means by a path: with or without `.index`, `.meta` or `.data-…`."""
+    name = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path.name)
+    prefix = path.with_name(name)
+    if not prefix.with_name(name + ".index").is_file():
+        raise SourceError(
+            f"there is nothing at {path}: no zip, no directory, and no {name}.index",
+            hint="give a URL, a zip, a directory, or the prefix of a checkpoint (PREFIX.index and PREFIX.data-*)",
+        )
+    return prefix
+
+
+def _beside(prefix: Path, root: Path, name: str) -> Path:
+    """A file beside the checkpoint, or the only one of that name below the root."""
+    near = prefix.parent / name
+    if near.is_file():
+        return near
+    found = sorted(p for p in root.rglob(name) if p.is_file())
+    if len(found) == 1:
+        return found[0]
+    raise SourceError(
+        f"{prefix.name} has {'no' if not found else f'{len(found)} possible'} {name}",
+        hint=f"put the {name} that was published with the checkpoint beside {prefix.name}.index",
+    )
+
+
+def _glob_escape(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    def refuse(why: str) -> SourceError:
+        return SourceError(
+            f"{path.name} is refused: {why}", hint="an archive of a checkpoint has no need of this; repack it yourself"
+        )
+
+    if len(entries) > _MAX_ENTRIES:
+        raise refuse(f"{len(entries)} entries, more than {_MAX_ENTRIES}")
+    if sum(entry.file_size for entry in entries) > _MAX_UNPACKED:
+        raise refuse(f"it unpacks to more than {_MAX_UNPACKED >> 30} GiB")
+    seen: set[str] = set()
+    end = 0
+    for entry in sorted(entries, key=lambda e: e.header_offset):
+        # `orig_filename` is what the archive says; zipfile cuts `filename` at a NUL and turns separators.
+        name = entry.orig_filename
+        parts = name.rstrip("/").split("/")
+        if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\:]", name) or len(name) > 250:
+            raise refuse(f"the name {name[:80]!r}")
+        folded = name.rstrip("/").casefold()
+        if folded in seen:
+            raise refuse(f"two entries called {name!r} (case aside)")
+        seen.add(folded)
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise refuse(f"{name} is a link or device")
+        if entry.flag_bits & 0x1:
+            raise refuse(f"{name} is encrypted")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise refuse(f"{name} has compression method {entry.compress_type}")
+        if entry.file_size > _MAX_RATIO * max(entry.compress_size, 1) and entry.file_size > _CHUNK:
+            raise refuse(f"{name} unpacks to more than {_MAX_RATIO} times its size")
+        if entry.header_offset < end:
+            raise refuse(f"{name} overlaps another entry")
+        end = entry.header_offset + 30 + len(entry.orig_filename.encode()) + entry.compress_size
+
+
+def _copy(packed: Any, unpacked: BinaryIO, size: int, what: str) -> None:
+    done = 0
+    while chunk := packed.read(_CHUNK):
+        done += len(chunk)
+        if done > size:
+            break
+        unpacked.write(chunk)
+    if done != size:
+        raise SourceError(f"{what}: {done:,} bytes or more, {size:,} announced", hint="fetch the archive again")
+
+
+def _client() -> httpx2.Client:
+    import httpx2
+
+    from hubpush import __version__
+
+    return httpx2.Client(
+        timeout=httpx2.Timeout(60, connect=15), headers={"user-agent": f"hubpush/{__version__}", "accept-encoding": "identity"}
+    )
+
+
+def _request(client: httpx2.Client, method: str, url: str, headers: dict[str, str]) -> httpx2.Response:
+    """Send a request, following redirects to allowed places only. The body is not read yet."""
+    for _ in range(_REDIRECTS):
+        response = client.send(client.build_request(method, url, headers=headers), stream=True)
+        if response.next_request is None:
+            return response
+        response.close()
+        url = str(response.next_request.url)
+        if not is_allowed_url(url):
+            raise SourceError(f"the server redirects to {url}", hint="only https is followed; check the source's URL")
+    raise SourceError(f"{url} redirects more than {_REDIRECTS} times", hint="check the source's URL")
+
+
+def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) -> Archive:
+    # Two families may use one file name for different archives (uncased_L-12_H-768_A-12.zip of 2018 and of 2020).
+    folder = downloads / hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(url.partition("?")[0]).name) or "archive")
+    note = target.with_name(target.name + ".json")
+    with FileLock(target.with_name(target.name + ".lock")):
+        if not target.exists():
+            _receive(url, target, note, pin, progress)
+        sha256, size = _digest(target)
+        progress(size, size)
+        try:
+            _check(url, sha256, size, pin)
+        except SourceError:
+            # Kept bytes that are not the pinned ones serve nobody: the next run starts from nothing.
+            target.unlink()
+            raise
+        etag = json.loads(note.read_text()).get("etag") if note.exists() else None
+    return Archive(url, target, sha256, size, etag)
+
+
+def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Progress) -> None:
+    """Fill `target` from `url` through a `.part` file, resuming what an earlier attempt left."""
+    import httpx2
+
+    part = target.with_name(target.name + ".part")
+    why = ""
+    with _client() as client:
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(min(2**attempt, 30) * _PATIENCE)
+            try:
+                if _receive_once(client, url, part, note, pin, progress):
+                    os.replace(part, target)  # noqa: PTH105 - replaces on every platform
+                    return
+                why = "the body ended early"
+            except httpx2.HTTPError as error:
+                why = f"{type(error).__name__}: {error}"
+            except OSError as error:
+                raise SourceError(f"{target.name} cannot be written: {error}", hint="check --work and the disk") from None
+    raise SourceError(
+        f"{url} did not come after {_ATTEMPTS} attempts ({why})",
+        hint="run the same command again: the download resumes where it stopped; or give a mirror with --source",
+    )
+
+
+_PATIENCE = 1.0
+"""Factor on the pauses between attempts; the tests set it to 0."""
+
+
+def _receive_once(
+    client: httpx2.Client, url: str, part: Path, note: Path, pin: Pin | None, progress: Progress
+) -> bool:
+    """One attempt; True when the body is complete. RFC 9110: If-Range makes the server send all when it has changed."""
+    validator = json.loads(note.read_text()).get("validator") if note.exists() and part.exists() else None
+    start = part.stat().st_size if validator else 0
+    headers = {"range": f"bytes={start}-", "if-range": validator} if validator and start else {}
+    response = _request(client, "GET", url, headers)
+    try:
+        if response.status_code == 416:
+            part.unlink(missing_ok=True)
+            return False
+        if response.status_code in (408, 425, 429) or response.status_code >= 500:
+            response.read()
+            return False
+        if response.status_code not in (200, 206):
+            raise SourceError(
+                f"{url} answers {response.status_code}", hint="check the URL in a browser, or give a mirror with --source"
+            )
+        resumed = response.status_code == 206
+        if resumed and not response.headers.get("content-range", "").startswith(f"bytes {start}-"):
+            part.unlink(missing_ok=True)
+            return False
+        done = start if resumed else 0
+        length = response.headers.get("content-length")
+        total = done + int(length) if length is not None and length.isdigit() else None
+        cap = pin.size if pin is not None and pin.size is not None else _MAX_DOWNLOAD
+        etag = response.headers.get("etag")
+        strong = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")
+        if total is not None and total > cap:
+            raise SourceError(
+                f"{url} announces {total:,} bytes, but {cap:,} are pinned or allowed", hint="the source has changed"
+            )
+        note.write_text(json.dumps({"url": url, "validator": strong, "etag": etag}))
+        with part.open("ab" if resumed else "wb") as stream:
+            progress(done, total)
+            for chunk in response.iter_raw(_CHUNK):
+                done += len(chunk)
+                if done > cap:
+                    raise SourceError(f"{url} sends more than {cap:,} bytes", hint="the source has changed")
+                stream.write(chunk)
+                progress(done, total)
+        return total is None or done == total
+    finally:
+        response.close()

@@ -1,0 +1,181 @@
+"""vocab.txt to a fast tokenizer: tokenizer.json, tokenizer_config.json and the vocabulary itself.
+
+Line n of the vocabulary is id n (counted from 0), as google-research/bert's `tokenization.load_vocab` has it; every line
+is checked against the built tokenizer. The files equal those that transformers' `BertTokenizer.save_pretrained` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubpush.errors import TokenizerError
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_MAX_VOCAB = 64 << 20
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The lines of a vocabulary.
+
+    Attributes:
+        tokens: Tokens by id.
+        raw: The bytes of the file, which are published as they are.
+    """
+
+    tokens: tuple[str, ...]
+    raw: bytes
+
+
+def read_vocab(path: Path, vocab_size: int) -> Vocabulary:
+    """Read vocab.txt and refuse what would shift an id.
+
+    Args:
+        path: The vocabulary.
+        vocab_size: Rows of the embedding table; the vocabulary must have as many lines.
+
+    Raises:
+        TokenizerError: Byte order mark, carriage returns, empty or repeated lines, a missing special token, bytes that
+            are not UTF-8, or another number of lines; with the line number where there is one.
+    """
+
+    def broken(why: str, hint: str = "use the vocab.txt that was published with the checkpoint") -> TokenizerError:
+        return TokenizerError(f"{path.name} {why}", hint=hint)
+
+    try:
+        if path.stat().st_size > _MAX_VOCAB:
+            raise broken(f"is larger than {_MAX_VOCAB >> 20} MiB")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise broken(f"cannot be read: {error.strerror}") from None
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise broken(f"line {raw.count(10, 0, error.start) + 1} is not UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise broken("begins with a byte order mark, which would become part of the first token", "save it without a BOM")
+    # Only "\n" ends a line: vocabularies hold U+2028 and other characters at which str.splitlines would split.
+    lines = text.removesuffix("\n").split("\n")
+    if any(line.endswith("\r") for line in lines):
+        number = next(n for n, line in enumerate(lines, 1) if line.endswith("\r"))
+        raise broken(f"line {number} ends with a carriage return", "convert it to plain newlines (dos2unix)")
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        # U+2028, U+00A0 and their like are tokens of some multilingual vocabularies: only ASCII white space is refused.
+        bare = line.strip(" \t\v\f")
+        if not bare:
+            raise broken(f"line {number} is empty")
+        if line != bare:
+            # load_vocab strips every line; a token with white space around it would have another name there.
+            raise broken(f"line {number} has white space around its token")
+        if line in seen:
+            raise broken(f"line {number} repeats {line!r} of line {seen[line]}")
+        seen[line] = number
+    missing = [token for token in SPECIAL_TOKENS if token not in seen]
+    if missing:
+        raise broken(f"lacks the special token(s) {', '.join(missing)}")
+    if seen["[PAD]"] != 1:
+        raise broken(f"has [PAD] on line {seen['[PAD]']}; the original code pads with id 0, the first line")
+    if len(lines) != vocab_size:
+        raise broken(f"has {len(lines):,} lines, but the model has {vocab_size:,} word embeddings: ids would be shifted or lost")
+    return Vocabulary(tuple(lines), raw)
+
+
+def casing(vocabulary: Vocabulary, cased: bool | None) -> bool:
+    """Whether the vocabulary keeps case, by what is asked for and what the vocabulary plainly says.
+
+    A vocabulary with many words in capitals was made from cased text, since lower-cased text can never give them; one
+    with none was made from lower-cased text. In between nothing is plain.
+
+    Args:
+        vocabulary: The vocabulary.
+        cased: What the family file or the person says; None to infer it.
+
+    Returns:
+        True for cased.
+
+    Raises:
+        TokenizerError: The two contradict each other, or nothing is said and nothing is plain.
+    """
+    words = [token for token in vocabulary.tokens if not re.fullmatch(r"\[.*\]", token)]
+    capitals = sum(1 for token in words if token != token.lower())
+    letters = sum(1 for token in words if token.lower() != token.upper())
+    plain: bool | None = None
+    if letters:
+        plain = True if capitals > 0.02 * letters else False if capitals == 0 else None
+    if cased is None:
+        if plain is None:
+            raise TokenizerError(
+                f"the vocabulary does not say whether it is cased: {capitals:,} of {letters:,} words have capitals",
+                hint="say it: --cased or --uncased, or `cased = true|false` in the family file",
+            )
+        return plain
+    if plain is not None and plain != cased:
+        word = next((t for t in words if t != t.lower()), "")
+        seen = f"{capitals:,} of {letters:,} words have capitals" + (f", for example {word!r}" if word else "")
+        raise TokenizerError(
+            f"the release is declared {'cased' if cased else 'uncased'}, but its vocabulary is plainly"
+            f" {'cased' if plain else 'uncased'}: {seen}",
+            hint="correct `cased` in the family file, or the --cased/--uncased option; is this the right vocab.txt?",
+        )
+    return cased
+
+
+def write(vocabulary: Vocabulary, folder: Path, *, cased: bool, model_max_length: int) -> None:
+    """Write tokenizer.json, tokenizer_config.json and vocab.txt, and check every line against its id.
+
+    Args:
+        vocabulary: The vocabulary.
+        folder: Existing directory to write to.
+        cased: False lower-cases and strips accents, as google-research/bert's `BasicTokenizer` does.
+        model_max_length: Longest input in tokens: the number of position embeddings.
+
+    Raises:
+        TokenizerError: The built tokenizer has another id for a line.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    ids = {token: n for n, token in enumerate(vocabulary.tokens)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", continuing_subword_prefix="##", max_input_chars_per_word=100))  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=not cased
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[(token, ids[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    for n, token in enumerate(vocabulary.tokens):
+        if tokenizer.token_to_id(token) != n or tokenizer.id_to_token(n) != token:
+            raise TokenizerError(
+                f"line {n + 1} of the vocabulary, {token!r}, got id {tokenizer.token_to_id(token)} instead of {n}",
+                hint="this is a fault of hubpush or of the tokenizers library; please report it with the vocabulary",
+            )
+    if tokenizer.get_vocab_size() != len(vocabulary.tokens):
+        raise TokenizerError(
+            f"the tokenizer has {tokenizer.get_vocab_size():,} tokens for {len(vocabulary.tokens):,} lines",
+            hint="this is a fault of hubpush or of the tokenizers library; please report it with the vocabulary",
+        )
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
+    settings = {
+        "backend": "tokenizers",
+        "cls_token": "[CLS]",
+        "do_lower_case": not cased,
+        "mask_token": "[MASK]",
+        "model_max_length": model_max_length,
+        "pad_token": "[PAD]",
+        "sep_token": "[SEP]",
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "tokenizer_class": "BertTokenizer",
+        "unk_token": "[UNK]",
+    }
+    text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8", newline="\n")
+    (folder / "vocab.txt").write_bytes(vocabulary.raw)
