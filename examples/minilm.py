@@ -61,9 +61,7 @@ def save(prefix: Path, variables: dict[str, np.ndarray]) -> None:
         for name, value in variables.items():
             holders[name] = v1.placeholder(tf.float32, value.shape)
             v1.get_variable(name, initializer=holders[name], use_resource=False)
-        session.run(
-            v1.global_variables_initializer(), {holders[name]: value for name, value in variables.items()}
-        )
+        session.run(v1.global_variables_initializer(), {holders[name]: value for name, value in variables.items()})
         v1.train.Saver().save(session, str(prefix), write_meta_graph=False, write_state=False)
 
 
@@ -106,7 +104,7 @@ def main() -> None:
         "sources": {f"minilm-demo/{NAME}.zip": {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}},
     }
     (HERE / "minilm.lock.json").write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
-    print(f"{target.relative_to(HERE.parent)}: {len(variables)} variables, {len(data):,} bytes, pinned in minilm.lock.json")
+    print(f"{target.relative_to(HERE.parent)}: {len(variables)} variables, {len(data):,} bytes; pinned in its lock")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Load a published model by its tag from an embedded Hub, and compare sentences with it.
 
-    hubpush hub serve ./demo-hub &
-    HF_ENDPOINT=http://127.0.0.1:8000 python examples/similarity.py demo/all-MiniLM-L6-v2-tf1 v1.0.0
+hubpush hub serve ./demo-hub &
+HF_ENDPOINT=http://127.0.0.1:8000 python examples/similarity.py demo/all-MiniLM-L6-v2-tf1 v1.0.0
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import sys
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-SENTENCES = ("A man is playing a guitar.", "Someone plays music on an instrument.", "The stock market fell sharply on Monday.")
+SENTENCES = (
+    "A man is playing a guitar.",
+    "Someone plays music on an instrument.",
+    "The stock market fell sharply on Monday.",
+)
 
 
 def main(repo_id: str, revision: str) -> None:

@@ -1,8 +1,8 @@
 """Recorded results to README.md.
 
-A card is rendered from a frozen `Context` alone: the release's facts and what the manifest recorded. Nothing is measured
-here, so rendering the same record again gives the same bytes. The sections are files under templates/sections, each
-rendered alone and dropped when empty; they stand between markers, and text that a person wrote outside the markers is
+A card is rendered from a frozen `Context` alone: the release's facts and what the manifest recorded. Nothing is
+measured here, so rendering the same record again gives the same bytes. The sections are files under templates/sections,
+each rendered alone and dropped when empty; they stand between markers, and text that a person wrote outside the markers is
 kept when the card is rendered anew.
 """
 
@@ -27,9 +27,7 @@ from hubpush.errors import CardError
 from hubpush.manifest import Build, Past
 
 _MAX_CARD = 1 << 20
-_REGION = re.compile(
-    r"<!-- hubpush:begin (?P<name>[a-z-]+) -->\n.*?\n<!-- hubpush:end (?P=name) -->", flags=re.DOTALL
-)
+_REGION = re.compile(r"<!-- hubpush:begin (?P<name>[a-z-]+) -->\n.*?\n<!-- hubpush:end (?P=name) -->", flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Context:
         build: `date` and `hubpush` of the conversion.
         parity: The recorded parity report, or None.
         verdict: `pass`, `known-divergence`, `fail` or `not-run`.
-        worst: The float64 output that is furthest out, or None.
+        worst: The float64 output with the largest difference, or None.
         gap: The worst output against the other GELU form, with its `activation`, or None.
         probe_count: Number of probe texts.
         history: All versions up to this one, the oldest first.
@@ -104,12 +102,10 @@ def context(
         repo_id=repo_id,
         tag=f"v{history[-1].version}",
         pipeline_tag=pipeline_tag(release, build),
-        is_official=bool(release.official_repo) and release.official_repo.partition("/")[0] == owner,
+        is_official=release.official_repo is not None and release.official_repo.partition("/")[0] == owner,
         release=release.model_dump(mode="json"),
         family={"title": family.title, "summary": family.summary},
-        siblings=tuple(
-            {"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases
-        ),
+        siblings=tuple({"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases),
         model=build.model,
         config=build.model["config"],
         source=build.source.model_dump(mode="json"),
@@ -117,12 +113,8 @@ def context(
         build={"date": build.date, "hubpush": build.hubpush},
         parity=parity,
         verdict=build.verdict,
-        worst=max((o for r in declared for o in r["outputs"]), key=_excess, default=None),
-        gap=max(
-            ({**o, "activation": r["activation"]} for r in others for o in r["outputs"]),
-            key=lambda o: float(o["max_abs"]),
-            default=None,
-        ),
+        worst=declared[0]["worst"] if declared else None,
+        gap={**others[0]["worst"], "activation": others[0]["activation"]} if others else None,
         probe_count=sum(len(batch["inputs"]["input_ids"]) for batch in samples["batches"]),
         history=tuple(past.model_dump() for past in history),
         command=command,
@@ -245,7 +237,7 @@ def _environment() -> jinja2.Environment:
     environment = ImmutableSandboxedEnvironment(
         loader=jinja2.FileSystemLoader(_templates()),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - Markdown; what comes from files or the network goes through `cell`
+        autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -274,10 +266,6 @@ def _line(error: BaseException, name: str) -> int | None:
     return line
 
 
-def _excess(output: Mapping[str, Any]) -> float:
-    return float(output["max_abs"]) / float(output["tolerance"]) if output["tolerance"] else float(output["max_abs"])
-
-
 def _cell(value: object) -> str:
     """Text from outside, made harmless in a table cell or a line of Markdown."""
     text = re.sub(r"\s+", " ", str(value)).strip()
@@ -299,4 +287,3 @@ def _size(value: int) -> str:
 
 def _verdict(value: str) -> str:
     return {"pass": "✓ pass", "fail": "✗ fail", "not-run": "– not run", "known-divergence": "≈ known"}.get(value, value)
-

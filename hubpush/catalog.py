@@ -245,7 +245,9 @@ def select(family: Family, patterns: Iterable[str]) -> tuple[Release, ...]:
                 hint=f"`hubpush catalog {family.name}` lists them; quote globs so that the shell leaves them alone",
             )
     return tuple(
-        r for r in family.releases if not patterns or any(fnmatch.fnmatchcase(r.name.lower(), p.lower()) for p in patterns)
+        r
+        for r in family.releases
+        if not patterns or any(fnmatch.fnmatchcase(r.name.lower(), p.lower()) for p in patterns)
     )
 
 

@@ -216,7 +216,8 @@ def _read_table(path: Path) -> dict[str, bytes]:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(
-            f"{path.name} cannot be read: {error.strerror}", hint="give the prefix of a checkpoint: PREFIX.index, PREFIX.data-*"
+            f"{path.name} cannot be read: {error.strerror}",
+            hint="give the prefix of a checkpoint: PREFIX.index, PREFIX.data-*",
         ) from None
     if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
         raise CheckpointError(
@@ -324,7 +325,9 @@ def _read_header(prefix: Path, value: bytes | None) -> int:
             f"checkpoint damaged: {prefix.name}.index: {error}", hint="fetch the checkpoint again"
         ) from None
     if fields.get(2, 0) != 0:
-        raise CheckpointError(f"{prefix.name} is big-endian, which is not read", hint="save it on a little-endian machine")
+        raise CheckpointError(
+            f"{prefix.name} is big-endian, which is not read", hint="save it on a little-endian machine"
+        )
     shards = fields.get(1, 1)
     if not 1 <= shards <= 100_000:
         raise CheckpointError(

@@ -5,6 +5,7 @@ Data goes to stdout, talk to stderr. Nothing heavy is imported before a command 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -22,6 +23,12 @@ from hubpush.errors import HubpushError, ModelError, UsageError, redact
 if TYPE_CHECKING:
     from hubpush.catalog import Family, Lock, Release
     from hubpush.pipeline import Outcome
+
+
+def _examples(*lines: str) -> str:
+    """Examples for a help page; the backspace keeps the lines as they are."""
+    return "Examples:\n\n\b\n" + "".join(f"  $ {line}\n" for line in lines)
+
 
 app = typer.Typer(
     name="hubpush",
@@ -61,7 +68,9 @@ CasedOption = Annotated[
 ActivationOption = Annotated[
     Activation | None, typer.Option(help="GELU form; default what the family says, else gelu_pytorch_tanh.")
 ]
-WorkOption = Annotated[Path | None, typer.Option("--work", help="Downloads and built folders; default ~/.cache/hubpush.")]
+WorkOption = Annotated[
+    Path | None, typer.Option("--work", help="Downloads and built folders; default ~/.cache/hubpush.")
+]
 
 
 def main() -> NoReturn:
@@ -91,39 +100,53 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command(
-    epilog="""Examples:
-
-\b
-  $ hubpush convert-and-upload --org my-org                          all of bert-miniatures
-  $ hubpush convert-and-upload --org my-org '*L-2*' --dry-run        the plan and the cards of some
-  $ hubpush convert-and-upload --org demo --hub ./my-hub             no account: an embedded Hub in a directory
-  $ hubpush convert-and-upload --family mine.toml --org my-org --source /mnt/archives --jobs 2
-  $ hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0
-"""
+    epilog=_examples(
+        "hubpush convert-and-upload --org my-org                     all of bert-miniatures",
+        "hubpush convert-and-upload --org my-org '*L-2*' --dry-run   the plan and the cards of some",
+        "hubpush convert-and-upload --org demo --hub ./my-hub        no account: an embedded Hub in a directory",
+        "hubpush convert-and-upload --family mine.toml --org my-org --source /mnt/archives --jobs 2",
+        "hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0",
+    )
 )
 def convert_and_upload(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Globs; all releases without.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Globs; all releases without.")
+    ] = None,
     org: Annotated[str | None, typer.Option(help="User or organisation that owns the repos.")] = None,
     family: FamilyOption = "bert-miniatures",
     source: Annotated[
         str | None,
-        typer.Option(metavar="DIR|URL|CHECKPOINT", help="A mirror of the family's archives; with --repo-id, one checkpoint."),
+        typer.Option(
+            metavar="DIR|URL|CHECKPOINT", help="A mirror of the family's archives; with --repo-id, one checkpoint."
+        ),
     ] = None,
     hub: Annotated[
         str | None, typer.Option(metavar="URL|DIR", help="Another Hub; a directory is an embedded one kept there.")
     ] = None,
     repo_id: Annotated[str | None, typer.Option(metavar="ME/NAME", help="One checkpoint, without a family.")] = None,
-    license_id: Annotated[str | None, typer.Option("--license", metavar="ID", help="Its licence, as the Hub writes it.")] = None,
+    license_id: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Its licence, as the Hub writes it.")
+    ] = None,
     language: Annotated[list[str] | None, typer.Option(help="Its language (ISO 639); can be repeated.")] = None,
     cased: CasedOption = None,
     activation: ActivationOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but the push: print the plan and the cards.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything but the push: print the plan and the cards.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Releases at a time, each in a process of its own.")] = 1,
     no_parity: Annotated[bool, typer.Option("--no-parity", help="Do not compare; the card then says NOT RUN.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Push although parity fails; the card then says FAIL.")] = False,
-    private: Annotated[bool | None, typer.Option("--private/--no-private", help="Visibility of repos that are created.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what somebody else changed on the Hub.")] = False,
-    allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Publish NaN and infinite weights.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Push although parity fails; the card then says FAIL.")
+    ] = False,
+    private: Annotated[
+        bool | None, typer.Option("--private/--no-private", help="Visibility of repos that are created.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what somebody else changed on the Hub.")
+    ] = False,
+    allow_nonfinite: Annotated[
+        bool, typer.Option("--allow-nonfinite", help="Publish NaN and infinite weights.")
+    ] = False,
     work: WorkOption = None,
     output: FormatOption = Format.auto,
     as_json: JsonOption = False,
@@ -153,7 +176,9 @@ def convert_and_upload(
         found, lock, base, mirror, releases, repo_ids, command, assumed = plan
     else:
         if org is None:
-            raise UsageError("--org is missing", hint="name the owner of the repos: hubpush convert-and-upload --org my-org")
+            raise UsageError(
+                "--org is missing", hint="name the owner of the repos: hubpush convert-and-upload --org my-org"
+            )
         if license_id or language:
             raise UsageError("--license and --language belong to one checkpoint", hint="a family file says them itself")
         path = catalog.locate(family)
@@ -186,13 +211,19 @@ def convert_and_upload(
         )
         with _progress([job.release.name for job in todo], quiet=mode is Format.quiet) as (tell, done):
             outcomes = pipeline.carry_all(todo, jobs, tell, done)
+    if hub is not None and "://" not in hub:
+        # The embedded Hub ran for this command alone: its address is gone now.
+        outcomes = [dataclasses.replace(outcome, url=None) for outcome in outcomes]
     _show_outcomes(outcomes, found, hub, mode, dry_run=dry_run)
     codes = {int(outcome.error["code"]) for outcome in outcomes if outcome.error}
     if codes:
         raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
 
 
-@app.command("catalog", epilog="Examples:\n\n\b\n  $ hubpush catalog\n  $ hubpush catalog bert-miniatures\n  $ hubpush catalog mine.toml --json\n")
+@app.command(
+    "catalog",
+    epilog=_examples("hubpush catalog", "hubpush catalog bert-miniatures", "hubpush catalog mine.toml --json"),
+)
 def show_catalog(
     family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="A shipped family, or FILE.toml.")] = None,
     output: FormatOption = Format.auto,
@@ -224,7 +255,9 @@ def show_catalog(
     _show_table(rows, mode)
 
 
-@app.command(epilog="Examples:\n\n\b\n  $ hubpush inspect uncased_L-2_H-128_A-2.zip\n  $ hubpush inspect ./run/model.ckpt-1000000 --json\n")
+@app.command(
+    epilog=_examples("hubpush inspect uncased_L-2_H-128_A-2.zip", "hubpush inspect ./run/model.ckpt-1000000 --json")
+)
 def inspect(
     source: Annotated[str, typer.Argument(help="A zip, a directory, the prefix of a checkpoint, or a URL.")],
     architecture: Annotated[str, typer.Option(help="The table of names to hold it against.")] = "bert",
@@ -271,16 +304,27 @@ def inspect(
         }
         typer.echo(json.dumps(data))
         return
-    _show_table([{**row, "shape": "×".join(map(str, row["shape"])) or "scalar"} for row in rows], mode)
+    _show_table(
+        [
+            {**row, "shape": "×".join(map(str, fate.variable.shape)) or "scalar"}
+            for row, fate in zip(rows, account.fates, strict=True)
+        ],
+        mode,
+    )
     _say(
-        f"{account.architecture}, {account.model_class.name}: {len(account.mapped())} of {len(rows)} variables are published,"
-        f" {parameters:,} parameters, {size:,} bytes"
+        f"{account.architecture}, {account.model_class.name}: {len(account.mapped())} of {len(rows)} variables are"
+        f" published, {parameters:,} parameters, {size:,} bytes"
     )
     for mistake in account.mistakes:
         _say(f"Mistake: {mistake}")
 
 
-@app.command(epilog="Examples:\n\n\b\n  $ hubpush convert ./uncased_L-2_H-128_A-2.zip ./bert-tiny\n  $ hubpush convert ./run/model.ckpt-1000 ./mine --cased\n")
+@app.command(
+    epilog=_examples(
+        "hubpush convert ./uncased_L-2_H-128_A-2.zip ./bert-tiny",
+        "hubpush convert ./run/model.ckpt-1000 ./mine --cased",
+    )
+)
 def convert(
     source: Annotated[str, typer.Argument(help="A zip, a directory, the prefix of a checkpoint, or a URL.")],
     out: Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet, or be empty.")],
@@ -317,12 +361,17 @@ def convert(
     typer.echo(str(out))
     if not quiet:
         casing = "cased" if done.cased else "uncased"
-        _say(f"{done.config['architectures'][0]}, {done.parameters:,} parameters, {casing}, {done.config['hidden_act']}")
+        _say(
+            f"{done.config['architectures'][0]}, {done.parameters:,} parameters, {casing}, {done.config['hidden_act']}"
+        )
         for fate in done.account.dropped():
             _say(f"Left out: {fate.variable.name} ({fate.reason})")
 
 
-@hub_app.command("serve", epilog="Examples:\n\n\b\n  $ hubpush hub serve ./my-hub\n  $ HF_ENDPOINT=http://127.0.0.1:8000 hf download demo/my-model\n")
+@hub_app.command(
+    "serve",
+    epilog=_examples("hubpush hub serve ./my-hub", "HF_ENDPOINT=http://127.0.0.1:8000 hf download demo/my-model"),
+)
 def hub_serve(
     directory: Annotated[Path, typer.Argument(help="Where its repos are kept; it is created.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
@@ -349,9 +398,7 @@ def _single(
     *,
     org: str | None,
     models: Sequence[str] | None,
-) -> tuple[
-    Family, Lock, Path, str | None, tuple[Release, ...], dict[str, str], dict[str, str], tuple[str, ...]
-]:
+) -> tuple[Family, Lock, Path, str | None, tuple[Release, ...], dict[str, str], dict[str, str], tuple[str, ...]]:
     """One checkpoint without a family file, as a family of one."""
     from hubpush import catalog
 
@@ -368,7 +415,7 @@ def _single(
     if activation is not None:
         facts |= {"activation": activation, "activation_source": "chosen with --activation"}
     else:
-        assumed = ("activation gelu_pytorch_tanh, which google-research/bert computes since 2019-02 (--activation says otherwise)",)
+        assumed = ("activation gelu_pytorch_tanh, as google-research/bert has it since 2019-02; see --activation",)
     # Of a path only its last part is written anywhere: a card must not show where somebody keeps files.
     path = None if "://" in source else Path(source).resolve()
     family = catalog.single(repo_id, source if path is None else path.name, **facts)
@@ -454,13 +501,15 @@ def _cell(value: Any) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text or "")
 
 
-def _show_outcomes(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: Format, *, dry_run: bool) -> None:
-    import dataclasses
-
+def _show_outcomes(
+    outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: Format, *, dry_run: bool
+) -> None:
     if mode is Format.json:
         releases = [dataclasses.asdict(outcome) for outcome in outcomes]
         for release in releases:
-            release["error"] = release["error"] and {k: redact(v) if isinstance(v, str) else v for k, v in release["error"].items()}
+            release["error"] = release["error"] and {
+                k: redact(v) if isinstance(v, str) else v for k, v in release["error"].items()
+            }
         typer.echo(json.dumps({"family": family.name, "hub": hub, "releases": releases}))
         return
     if mode is Format.quiet:
@@ -475,7 +524,7 @@ def _show_outcomes(outcomes: Sequence[Outcome], family: Family, hub: str | None,
             _say(f"\nError: {outcome.name}: {redact(str(outcome.error['message']))}")
             _say(f"Hint: {redact(str(outcome.error['hint']))}")
     if mode is Format.human and hub is not None and "://" not in hub and not dry_run:
-        _say(f"\nBrowse it: hubpush hub serve {hub}")
+        _say(f"\nTo browse and download: hubpush hub serve {hub}")
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:
@@ -490,7 +539,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
         "version": outcome.tag,
         "parity": shown,
         "seconds": f"{sum(outcome.seconds.values()):.1f}" if outcome.seconds else None,
-        "repo": outcome.repo_id if outcome.error or outcome.status == "planned" else outcome.url,
+        "repo": outcome.url or outcome.repo_id,
     }
 
 
@@ -525,7 +574,11 @@ def _progress(
         from hubpush.pipeline import STATIONS
 
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[station]}"), TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[station]}"),
+            TimeElapsedColumn(),
         )
         with Progress(*columns, console=Console(stderr=True)) as bars:
             whole = bars.add_task("releases", total=len(names), station="")
@@ -565,6 +618,3 @@ def _plain_progress() -> tuple[Callable[[str, str, float | None], None], Callabl
 
 if __name__ == "__main__":
     main()
-
-
-

@@ -2,8 +2,8 @@
 
 What "changed" means is decided by *inputs*, before anything is built. Outputs are no identity: a card holds float32
 differences that vary with the processor, and its own version. So a manifest records two digests, `inputs.weights` and
-`inputs.card`, and beside them the results themselves: parity, samples, environment, dates. A card that is rendered again
-reads the results from here. The version of hubpush is recorded and is part of no identity.
+`inputs.card`, and beside them the results themselves: parity, samples, environment, dates. A card that is rendered
+again reads the results from here. The version of hubpush is recorded and is part of no identity.
 """
 
 from __future__ import annotations
@@ -209,7 +209,9 @@ def card_inputs(facts: Mapping[str, Any], templates_sha256: str, build: Build) -
         build: The recorded results; the card shows them, so other results make another card.
     """
     # Defaults are left out on both sides: a newer hubpush that knows more keys must not see a change in old manifests.
-    return digest({"facts": facts, "templates": templates_sha256, "build": build.model_dump(mode="json", exclude_defaults=True)})
+    return digest(
+        {"facts": facts, "templates": templates_sha256, "build": build.model_dump(mode="json", exclude_defaults=True)}
+    )
 
 
 def digest(data: Any) -> str:

@@ -86,7 +86,7 @@ class Account:
             more = f"\n  … and {len(self.mistakes) - 40} more" if len(self.mistakes) > 40 else ""
             raise ModelError(
                 f"the checkpoint does not fit {self.architecture}, {len(self.mistakes)} mistake(s):{shown}{more}",
-                hint="`hubpush inspect SOURCE` lists every variable; is this the right architecture and bert_config.json?",
+                hint="`hubpush inspect SOURCE` lists every variable; is bert_config.json the right one?",
             )
 
 
@@ -129,7 +129,9 @@ def read_config(path: Path, architecture: Architecture, expected: Mapping[str, i
             mistakes.append(f"{row.key} is missing")
         elif row.kind == "size" and not (isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31):
             mistakes.append(f"{row.key} must be a whole number of at least 1, not {_short(value)}")
-        elif row.kind == "rate" and not (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1):
+        elif row.kind == "rate" and not (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+        ):
             mistakes.append(f"{row.key} must be a number from 0 up to 1, not {_short(value)}")
         elif row.kind == "fixed" and value != row.default:
             mistakes.append(f"{row.key} is {_short(value)}; the original code always has {_short(row.default)}")
@@ -137,10 +139,16 @@ def read_config(path: Path, architecture: Architecture, expected: Mapping[str, i
         mistakes.append(f"hidden_act {_short(act)} is not known here (known: {', '.join(sorted(_HIDDEN_ACTS))})")
     if data.get("model_type", architecture.model_type) != architecture.model_type:
         mistakes.append(f"model_type is {_short(data['model_type'])}, not {architecture.model_type}")
-    allowed = known.keys() | architecture.ignored_config | {"hidden_act", "model_type", "architectures", "transformers_version"}
+    allowed = (
+        known.keys()
+        | architecture.ignored_config
+        | {"hidden_act", "model_type", "architectures", "transformers_version"}
+    )
     mistakes += [f"{key} is not a key of {architecture.model_type}'s config" for key in data if key not in allowed]
     if not mistakes and data["hidden_size"] % data["num_attention_heads"]:
-        mistakes.append(f"{data['num_attention_heads']} attention heads do not divide hidden_size {data['hidden_size']}")
+        mistakes.append(
+            f"{data['num_attention_heads']} attention heads do not divide hidden_size {data['hidden_size']}"
+        )
     for key, value in (expected or {}).items():
         if data.get(key) != value:
             mistakes.append(f"{key} is {_short(data.get(key))}, the family file promises {value}")
@@ -186,7 +194,7 @@ def account(checkpoint: Checkpoint, config: Mapping[str, Any], architecture: Arc
     if checkpoint.is_object_based:
         raise CheckpointError(
             f"{checkpoint.prefix.name} is an object-based checkpoint of TensorFlow 2 (it has {OBJECT_GRAPH})",
-            hint="hubpush reads name-based checkpoints; export it with tf.compat.v1.train.Saver under the original names",
+            hint="hubpush reads name-based ones: export it by tf.compat.v1.train.Saver under the original names",
         )
     places = {name: (group, weight, key) for group, name, weight, key in _places(architecture, config)}
     present = {places[name][0] for name in checkpoint if name in places}
@@ -261,7 +269,9 @@ def convert(
         os.replace(partial, target)  # noqa: PTH105 - replaces on every platform
     finally:
         partial.unlink(missing_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
+    (folder / "config.json").write_text(
+        json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n"
+    )
     parameters = sum(int(np.prod(f.variable.shape)) for f in fates)
     return Converted(folder, config, parameters, digest.hexdigest(), size)
 
@@ -329,7 +339,9 @@ def _nonfinite(array: npt.NDArray[Any]) -> int:
 
 def _parse_json(path: Path) -> dict[str, Any]:
     def broken(why: str) -> ModelError:
-        return ModelError(f"{path.name} {why}", hint="put the bert_config.json that was published with the checkpoint there")
+        return ModelError(
+            f"{path.name} {why}", hint="put the bert_config.json that was published with the checkpoint there"
+        )
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]

@@ -24,7 +24,7 @@ from filelock import FileLock
 from hubpush import __version__, card, catalog, manifest, publish, source
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Family, Pin, Release
-from hubpush.errors import HubpushError, HubUnavailableError, UsageError
+from hubpush.errors import HubpushError, HubUnavailableError, SourceError, UsageError
 from hubpush.manifest import Build
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def client(job: Job) -> HfApi:
 
     return HfApi(
         endpoint=job.endpoint,
-        token="embedded" if job.embedded else None,  # noqa: S106
+        token="embedded" if job.embedded else None,
         library_name="hubpush",
         library_version=__version__,
     )
@@ -325,7 +325,10 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
         with (
             _telling(tell) as queue,
             ProcessPoolExecutor(
-                min(workers, len(needed)), mp_context=multiprocessing.get_context("spawn"), initializer=_share, initargs=(queue, workers)
+                min(workers, len(needed)),
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_share,
+                initargs=(queue, workers),
             ) as executor,
         ):
             futures = [executor.submit(_carry_in_worker, job) for job, _ in needed]
@@ -385,7 +388,9 @@ def hub(target: str | None) -> Iterator[tuple[str | None, bool]]:
         yield None, False
     elif "://" in target:
         if not target.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
-            raise UsageError(f"--hub {target} is not https", hint="plain http is for embedded Hubs on this machine alone")
+            raise UsageError(
+                f"--hub {target} is not https", hint="plain http is for embedded Hubs on this machine alone"
+            )
         yield target.rstrip("/"), target.startswith("http://")
     elif Path(target).is_file():
         raise UsageError(f"--hub {target} is a file", hint="give a directory (it is created), or a URL")
@@ -396,9 +401,7 @@ def hub(target: str | None) -> Iterator[tuple[str | None, bool]]:
             yield endpoint, True
 
 
-def _build(
-    job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict[str, float]
-) -> Build:
+def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict[str, float]) -> Build:
     """Fetch, convert, prove. What an earlier run of the same inputs built and recorded is used again."""
     from hubpush import parity
 
@@ -532,10 +535,10 @@ def _check_data(release: Release, digests: Mapping[str, manifest.File]) -> None:
     data = {name: file for name, file in digests.items() if ".data-" in name}
     if release.data_sha256 is not None and release.data_sha256 not in {file.sha256 for file in data.values()}:
         found = "\n".join(f"  found    {file.sha256} {name}" for name, file in data.items())
-        raise source.SourceError(
+        raise SourceError(
             f"{release.name}: the data file is not the one its authors published elsewhere:\n"
             f"  expected {release.data_sha256}\n{found}",
-            hint="nothing was converted; if the other publication is the wrong one, drop data_sha256 in the family file",
+            hint="nothing was converted; if the other publication is the wrong one, drop `data_sha256` in the family",
         )
 
 
@@ -556,7 +559,9 @@ def _remembered(job: Job, weights_inputs: str) -> Build | None:
         return None
     if build.verdict == "fail" and not job.options.force:
         return None
-    if any(not (folder / name).is_file() or manifest.describe(folder / name) != file for name, file in build.files.items()):
+    if any(
+        not (folder / name).is_file() or manifest.describe(folder / name) != file for name, file in build.files.items()
+    ):
         return None
     return build
 
@@ -608,12 +613,11 @@ def _planned(job: Job, candidate: publish.Candidate, step: publish.Plan, seconds
 
 
 def _parity_summary(build: Build) -> dict[str, Any]:
-    """The verdict, and the float64 output that is furthest out."""
+    """The verdict, and the float64 output with the largest difference."""
     worst = None
     for reference in build.parity["references"] if build.parity is not None else []:
         if reference["as_published"] and reference["dtype"] == "float64":
-            furthest = max(reference["outputs"], key=lambda o: o["max_abs"] / o["tolerance"])
-            worst = {key: furthest[key] for key in ("output", "max_abs", "tolerance")} | {"dtype": "float64"}
+            worst = {key: reference["worst"][key] for key in ("output", "max_abs", "tolerance")} | {"dtype": "float64"}
     return {"verdict": build.verdict, "worst": worst}
 
 
@@ -632,7 +636,7 @@ _told: Any = None
 
 
 def _share(queue: Any, workers: int) -> None:
-    global _told  # noqa: PLW0603 - the initializer of a process has no other way
+    global _told
     _told = queue
     # Workers side by side share the machine's cores instead of each asking for all of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
@@ -658,4 +662,3 @@ def _telling(tell: Tell) -> Iterator[Any]:
     finally:
         queue.put(None)
         thread.join()
-

@@ -1,8 +1,8 @@
 """The Hub: look, plan, push, tag, verify.
 
-The manifest in the repo is the only state. `plan` is pure: it computes one commit and one version from what stands on the
-Hub and what was built. `publish` does exactly that with compare-and-swap, and looks again after every step instead of
-believing answers: an answer that was lost and one that came make no difference.
+The manifest in the repo is the only state. `plan` is pure: it computes one commit and one version from what stands on
+the Hub and what was built. `publish` does exactly that with compare-and-swap, and looks again after every step instead
+of believing answers: an answer that was lost and one that came make no difference.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ class Candidate:
     def inputs(self) -> Inputs:
         """The identities of this candidate."""
         facts = card.facts(self.family, self.release, self.repo_id, self.command)
-        return Inputs(
-            weights=self.build.weights_inputs, card=card_inputs(facts, card.templates_sha256(), self.build)
-        )
+        return Inputs(weights=self.build.weights_inputs, card=card_inputs(facts, card.templates_sha256(), self.build))
 
 
 @dataclass(frozen=True)
@@ -182,10 +180,7 @@ def is_settled(remote: Remote, inputs: Inputs) -> bool:
     """Whether nothing is left to do for a candidate with these inputs."""
     manifest = remote.manifest
     return (
-        manifest is not None
-        and manifest.inputs == inputs
-        and not remote.drift
-        and manifest.tag in (remote.tags or {})
+        manifest is not None and manifest.inputs == inputs and not remote.drift and manifest.tag in (remote.tags or {})
     )
 
 
@@ -333,7 +328,7 @@ def check_rights(api: HfApi, repo_id: str, remote: Remote, *, embedded: bool) ->
             if owner not in owners:
                 raise HubRefusedError(
                     f"the token's user {me['name']} is no member of {owner}, so {repo_id} cannot be created",
-                    hint=f"use a token of a member with write rights; this one may create under: {', '.join(sorted(owners))}",
+                    hint=f"use a token of a member with write rights; this one has: {', '.join(sorted(owners))}",
                 )
 
 
@@ -426,7 +421,7 @@ def _tag(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> None:
             refs = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
             if refs.get(manifest.tag, target) != target:
                 raise DriftError(
-                    f"{repo_id} has a tag {manifest.tag} at {refs[manifest.tag][:12]}, but the release is {target[:12]}",
+                    f"{repo_id} has a tag {manifest.tag} at {refs[manifest.tag][:12]}; the release is {target[:12]}",
                     hint="somebody made that tag; delete it on the Hub if it is wrong, hubpush never moves a tag",
                 )
 
@@ -494,7 +489,8 @@ def _errors(repo_id: str) -> Iterator[None]:
         ) from None
     except LocalTokenNotFoundError:
         raise HubRefusedError(
-            "there is no Hugging Face token on this machine", hint="run `hf auth login`, or set HF_TOKEN; --hub DIR needs none"
+            "there is no Hugging Face token on this machine",
+            hint="run `hf auth login`, or set HF_TOKEN; --hub DIR needs none",
         ) from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
@@ -519,7 +515,9 @@ def _errors(repo_id: str) -> Iterator[None]:
     except ValueError as error:
         if "Invalid metadata" not in str(error):
             raise
-        raise CardError(f"{repo_id}: the Hub does not accept the card: {error}", hint="correct the family file") from None
+        raise CardError(
+            f"{repo_id}: the Hub does not accept the card: {error}", hint="correct the family file"
+        ) from None
 
 
 @contextmanager
@@ -537,8 +535,8 @@ def _by_lfs(embedded: bool) -> Iterator[None]:
 
 @contextmanager
 def _quiet_bars() -> Iterator[None]:
-    """hubpush shows its own progress; the client's bars would write over it."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    """Keep the client quiet: hubpush shows its own progress; the client's bars would write over it."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if are_progress_bars_disabled():
         yield

@@ -193,7 +193,7 @@ def find(path: Path) -> Files:
             what = "a SavedModel" if any(path.rglob("saved_model.pb")) else "no TensorFlow checkpoint (no *.index file)"
             raise SourceError(
                 f"{path.name} holds {what}",
-                hint="give the zip, the directory or the prefix of a TF checkpoint: files PREFIX.index and PREFIX.data-*",
+                hint="give the zip, the directory or the prefix of a TF checkpoint (PREFIX.index, PREFIX.data-*)",
             )
         if len(prefixes) > 1:
             names = ", ".join(str(p.relative_to(path)) for p in prefixes[:8])
@@ -376,7 +376,8 @@ def _client() -> httpx2.Client:
     from hubpush import __version__
 
     return httpx2.Client(
-        timeout=httpx2.Timeout(60, connect=15), headers={"user-agent": f"hubpush/{__version__}", "accept-encoding": "identity"}
+        timeout=httpx2.Timeout(60, connect=15),
+        headers={"user-agent": f"hubpush/{__version__}", "accept-encoding": "identity"},
     )
 
 
@@ -432,7 +433,9 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
             except httpx2.HTTPError as error:
                 why = f"{type(error).__name__}: {error}"
             except OSError as error:
-                raise SourceError(f"{target.name} cannot be written: {error}", hint="check --work and the disk") from None
+                raise SourceError(
+                    f"{target.name} cannot be written: {error}", hint="check --work and the disk"
+                ) from None
     raise SourceError(
         f"{url} did not come after {_ATTEMPTS} attempts ({why})",
         hint="run the same command again: the download resumes where it stopped; or give a mirror with --source",
@@ -443,9 +446,7 @@ _PATIENCE = 1.0
 """Factor on the pauses between attempts; the tests set it to 0."""
 
 
-def _receive_once(
-    client: httpx2.Client, url: str, part: Path, note: Path, pin: Pin | None, progress: Progress
-) -> bool:
+def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: Pin | None, progress: Progress) -> bool:
     """One attempt; True when the body is complete. RFC 9110: If-Range makes the server send all when it has changed."""
     validator = json.loads(note.read_text()).get("validator") if note.exists() and part.exists() else None
     start = part.stat().st_size if validator else 0
@@ -460,7 +461,8 @@ def _receive_once(
             return False
         if response.status_code not in (200, 206):
             raise SourceError(
-                f"{url} answers {response.status_code}", hint="check the URL in a browser, or give a mirror with --source"
+                f"{url} answers {response.status_code}",
+                hint="check the URL in a browser, or give a mirror with --source",
             )
         resumed = response.status_code == 206
         if resumed and not response.headers.get("content-range", "").startswith(f"bytes {start}-"):

@@ -1,7 +1,8 @@
 """vocab.txt to a fast tokenizer: tokenizer.json, tokenizer_config.json and the vocabulary itself.
 
-Line n of the vocabulary is id n (counted from 0), as google-research/bert's `tokenization.load_vocab` has it; every line
-is checked against the built tokenizer. The files equal those that transformers' `BertTokenizer.save_pretrained` writes.
+Line n of the vocabulary is id n (counted from 0), as google-research/bert's `tokenization.load_vocab` has it; every
+line is checked against the built tokenizer. The files equal those that transformers' `BertTokenizer.save_pretrained`
+writes.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def read_vocab(path: Path, vocab_size: int) -> Vocabulary:
     except UnicodeDecodeError as error:
         raise broken(f"line {raw.count(10, 0, error.start) + 1} is not UTF-8") from None
     if text.startswith("\ufeff"):
-        raise broken("begins with a byte order mark, which would become part of the first token", "save it without a BOM")
+        raise broken(
+            "begins with a byte order mark, which would become part of the first token", "save it without a BOM"
+        )
     # Only "\n" ends a line: vocabularies hold U+2028 and other characters at which str.splitlines would split.
     lines = text.removesuffix("\n").split("\n")
     if any(line.endswith("\r") for line in lines):
@@ -80,7 +83,9 @@ def read_vocab(path: Path, vocab_size: int) -> Vocabulary:
     if seen["[PAD]"] != 1:
         raise broken(f"has [PAD] on line {seen['[PAD]']}; the original code pads with id 0, the first line")
     if len(lines) != vocab_size:
-        raise broken(f"has {len(lines):,} lines, but the model has {vocab_size:,} word embeddings: ids would be shifted or lost")
+        raise broken(
+            f"has {len(lines):,} lines, but the model has {vocab_size:,} word embeddings: ids would be shifted or lost"
+        )
     return Vocabulary(tuple(lines), raw)
 
 
@@ -139,7 +144,13 @@ def write(vocabulary: Vocabulary, folder: Path, *, cased: bool, model_max_length
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     ids = {token: n for n, token in enumerate(vocabulary.tokens)}
-    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", continuing_subword_prefix="##", max_input_chars_per_word=100))  # noqa: S106
+    wordpiece = models.WordPiece(
+        ids,
+        unk_token="[UNK]",  # noqa: S106
+        continuing_subword_prefix="##",
+        max_input_chars_per_word=100,
+    )
+    tokenizer = Tokenizer(wordpiece)
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=not cased
     )

@@ -81,7 +81,11 @@ _ENCODER = frozenset({"embeddings", "layers"})
 
 CLASSES = (
     ModelClass(
-        "BertForPreTraining", frozenset({"pooler", "mlm", "nsp"}), _ENCODER | {"pooler", "mlm", "nsp"}, False, "fill-mask"
+        "BertForPreTraining",
+        frozenset({"pooler", "mlm", "nsp"}),
+        _ENCODER | {"pooler", "mlm", "nsp"},
+        False,
+        "fill-mask",
     ),
     ModelClass("BertForMaskedLM", frozenset({"mlm"}), _ENCODER | {"mlm"}, False, "fill-mask"),
     ModelClass("BertModel", frozenset(), _ENCODER | {"pooler"}, True, "feature-extraction"),

@@ -59,7 +59,7 @@ class ConfigKey:
 
     Attributes:
         key: Name in config.json.
-        kind: What the value must be. `size` is an integer of at least 1, `rate` a number in [0, 1), `fixed` is `default`.
+        kind: What the value must be: `size` an integer of at least 1, `rate` a number in [0, 1), `fixed` the default.
         default: Value when the original config lacks the key; `...` means that it must be there.
     """
 

@@ -1,7 +1,7 @@
 """Parity: does the published folder compute what the original computes?
 
-`measure` runs both on the same probes and compares outputs, weights and token ids; it never judges. `report` judges, with
-tolerances that have reasons. One module for each reference: `graph` is the original forward pass in TensorFlow.
+`measure` runs both on the same probes and compares outputs, weights and token ids; it never judges. `report` judges,
+with tolerances that have reasons. One module for each reference: `graph` is the original forward pass in TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from hubpush.errors import MissingExtraError
 from hubpush.parity.report import Difference, ParityReport, Reference, TokenIds, Weights
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from hubpush.model import Account
@@ -106,7 +105,9 @@ def measure(
         )
         samples.append(_sample(inputs, published["float64"]))
     references = tuple(
-        Reference("graph", dtype, form, form == activation, tuple(total.difference(name) for name, total in found.items()))
+        Reference(
+            "graph", dtype, form, form == activation, tuple(total.difference(name) for name, total in found.items())
+        )
         for (dtype, form), found in sums.items()
     )
     return ParityReport(
@@ -244,7 +245,7 @@ def _weights(folder: Path, graph: Graph, account: Account) -> Weights:
 
 
 def _token_ids(published: Published, vocab: Path, *, cased: bool) -> TokenIds:
-    """Ids against the original algorithm, as transformers keeps it in its slow tokenizer, from the original vocabulary."""
+    """Ids against the original algorithm, as transformers' slow tokenizer keeps it, from the original vocabulary."""
     from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
     from hubpush.parity.probes import LONG, SHORT

@@ -7,7 +7,9 @@ transposes, the published config or its epsilon.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,16 +50,32 @@ class Graph:
         self, inputs: Mapping[str, npt.NDArray[np.int32]], activation: Activation, dtype: str
     ) -> dict[str, npt.NDArray[Any]]:
         """Outputs of the original forward pass; see `hubpush.architectures.bert.forward`."""
-        return self._architecture.forward(
-            self._tf, self.read, self._heads, self._config, activation, inputs, dtype
-        )
+        return self._architecture.forward(self._tf, self.read, self._heads, self._config, activation, inputs, dtype)
 
 
 def tensorflow() -> Any:
     """TensorFlow, told to keep quiet and to leave graphics cards alone: parity is proven on the processor."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
+    with _native_silence():
+        import tensorflow as tf
 
-    tf.get_logger().setLevel("ERROR")
-    tf.config.set_visible_devices([], "GPU")
+        tf.get_logger().setLevel("ERROR")
+        tf.config.set_visible_devices([], "GPU")
     return tf
+
+
+@contextmanager
+def _native_silence() -> Iterator[None]:
+    """TensorFlow's native code writes to file descriptor 2 before it reads its own log level."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

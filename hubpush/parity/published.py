@@ -62,7 +62,8 @@ class Published:
         try:
             with torch.inference_mode():
                 got = self._model(
-                    **{name: torch.from_numpy(array).long() for name, array in inputs.items()}, output_hidden_states=True
+                    **{name: torch.from_numpy(array).long() for name, array in inputs.items()},
+                    output_hidden_states=True,
                 )
         finally:
             if hook is not None:
@@ -85,7 +86,7 @@ class Published:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """transformers reports and draws bars while it loads; what it reports is read from its loading info instead."""
+    """Transformers reports and draws bars while it loads; what it reports is read from its loading info instead."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

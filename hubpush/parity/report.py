@@ -63,7 +63,7 @@ class Difference:
         return self.max_abs <= self.tolerance
 
     def to_json(self) -> dict[str, Any]:
-        """The difference as CLI.md and hubpush.json have it."""
+        """The difference as `--json` and hubpush.json have it."""
         return {
             "output": self.output,
             "shape": list(self.shape),
@@ -97,8 +97,8 @@ class Reference:
 
     @property
     def worst(self) -> Difference:
-        """The output that is furthest out, measured in its tolerance."""
-        return max(self.outputs, key=lambda d: d.max_abs / d.tolerance if d.tolerance else d.max_abs)
+        """The output with the largest difference; one that is not allowed comes before all that are."""
+        return max(self.outputs, key=lambda d: (not d.is_within, d.max_abs))
 
     @property
     def is_within(self) -> bool:
@@ -106,7 +106,7 @@ class Reference:
         return all(d.is_within for d in self.outputs)
 
     def to_json(self) -> dict[str, Any]:
-        """The reference as CLI.md and hubpush.json have it."""
+        """The reference as `parity --json` and hubpush.json have it."""
         verdict = ("pass" if self.is_within else "fail") if self.as_published else "informative"
         return {
             "reference": self.reference,
@@ -114,6 +114,7 @@ class Reference:
             "activation": self.activation,
             "as_published": self.as_published,
             "verdict": verdict,
+            "worst": self.worst.to_json(),
             "outputs": [d.to_json() for d in self.outputs],
         }
 
@@ -137,7 +138,7 @@ class Weights:
     unread: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The account as CLI.md and hubpush.json have it."""
+        """The account as `--json` and hubpush.json have it."""
         return {
             "variables": self.variables,
             "mapped": self.mapped,
@@ -165,7 +166,7 @@ class TokenIds:
     first_difference: Mapping[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as CLI.md and hubpush.json have it."""
+        """The comparison as `--json` and hubpush.json have it."""
         return {
             "unidata_version": self.unidata_version,
             "probes": self.probes,
@@ -234,7 +235,9 @@ class ParityReport:
         failures = self.failures()
         if failures:
             lines = "".join(f"\n  {failure}" for failure in failures)
-            raise ParityError(f"the published folder does not compute what the original does:{lines}", hint=self._cause())
+            raise ParityError(
+                f"the published folder does not compute what the original does:{lines}", hint=self._cause()
+            )
 
     def _cause(self) -> str:
         other = [r for r in self.references if not r.as_published]
@@ -248,7 +251,7 @@ class ParityReport:
         return "nothing was pushed; --force publishes it all the same, and the card then says so"
 
     def to_json(self) -> dict[str, Any]:
-        """The report as CLI.md and hubpush.json have it."""
+        """The report as `--json` and hubpush.json have it."""
         return {
             "verdict": self.verdict,
             "activation": self.activation,
