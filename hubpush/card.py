@@ -2,8 +2,8 @@
 
 A card is rendered from a frozen `Context` alone: the release's facts and what the manifest recorded. Nothing is
 measured here, so rendering the same record again gives the same bytes. The sections are files under templates/sections,
-each rendered alone and dropped when empty; they stand between markers, and text that a person wrote outside the markers is
-kept when the card is rendered anew.
+each rendered alone and dropped when empty; they stand between markers, and text that a person wrote outside the markers
+is kept when the card is rendered anew.
 """
 
 from __future__ import annotations

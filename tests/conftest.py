@@ -1,7 +1,10 @@
 """What every test runs in: no network but loopback, no home directory, a made-up token that must show up nowhere."""
 
+import atexit
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +23,14 @@ for _name in (
     "https_proxy",
 ):
     os.environ.pop(_name, None)
+# The home directory is an empty folder, and so is every cache that would lie in it.
+_home = tempfile.mkdtemp(prefix="hubpush-tests-home-")
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ |= {
+    "HOME": _home,
+    "USERPROFILE": _home,
+    "XDG_CACHE_HOME": f"{_home}/cache",
+    "HF_HOME": f"{_home}/hf",
     "HF_TOKEN": CANARY,
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -28,18 +38,6 @@ os.environ |= {
     "CUDA_VISIBLE_DEVICES": "",
     "NO_COLOR": "1",
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The home directory is an empty folder, and so is every cache that would lie in it."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
-        patch.setenv("USERPROFILE", str(home))
-        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-        patch.setenv("HF_HOME", str(home / "hf"))
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
