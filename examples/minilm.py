@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import shutil
 import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from hubpush.parity.graph import tensorflow
 
 HERE = Path(__file__).parent
 NAME = "all-MiniLM-L6-v2-tf1"
@@ -52,9 +53,7 @@ def variable(key: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
 
 def save(prefix: Path, variables: dict[str, np.ndarray]) -> None:
     """Write a checkpoint with TensorFlow 1's Saver."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
+    tf = tensorflow()
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         holders = {}

@@ -50,7 +50,7 @@ class Context:
         parity: The recorded parity report, or None.
         verdict: `pass`, `known-divergence`, `fail` or `not-run`.
         worst: The float64 output with the largest difference, or None.
-        gap: The worst output against the other GELU form, with its `activation`, or None.
+        gap: The worst output against the other GELU form, with its `activation`; None unless parity passed.
         probe_count: Number of probe texts.
         history: All versions up to this one, the oldest first.
         command: The command line that makes this again.
@@ -114,7 +114,9 @@ def context(
         parity=parity,
         verdict=build.verdict,
         worst=declared[0]["worst"] if declared else None,
-        gap={**others[0]["worst"], "activation": others[0]["activation"]} if others else None,
+        gap={**others[0]["worst"], "activation": others[0]["activation"]}
+        if others and build.verdict == "pass"
+        else None,
         probe_count=sum(len(batch["inputs"]["input_ids"]) for batch in samples["batches"]),
         history=tuple(past.model_dump() for past in history),
         command=command,

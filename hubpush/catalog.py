@@ -29,7 +29,7 @@ _MAX_FILE = 4 * 1024 * 1024
 
 def is_allowed_url(value: str) -> bool:
     """Whether a source may be fetched from there: https, and plain http on the loopback interface alone."""
-    return re.match(r"https://[^/]|http://(127\.0\.0\.1|localhost|\[::1\])([:/]|$)", value) is not None
+    return re.match(r"https://[^/]|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/|$)", value) is not None
 
 
 def _repo_name(name: str) -> str:
@@ -114,7 +114,7 @@ class Release(BaseModel):
     note: Text | None = None
     config: Mapping[str, int] = {}
     data_sha256: Sha256 | None = None
-    glue: Mapping[str, float] = {}
+    glue: Mapping[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     glue_note: Text | None = None
 
 
@@ -181,25 +181,29 @@ def load(path: Path) -> tuple[Family, Lock]:
     raw = _read(path, "family file")
     try:
         data = tomllib.loads(raw)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and int()'s own for numbers of 4,300 digits
         raise CatalogError(f"{path} is not TOML: {error}", hint="correct the file at the place named") from None
     defaults = data.pop("defaults", {})
     releases = data.get("releases")
-    if isinstance(defaults, dict) and isinstance(releases, list):
+    if not isinstance(releases, list):
+        releases = []
+    elif isinstance(defaults, dict):
         data["releases"] = [defaults | r if isinstance(r, dict) else r for r in releases]
     problems: dict[str, str] = {}
     family = None
     try:
         family = Family.model_validate(data)
     except ValidationError as error:
-        problems |= _explain(error, releases if isinstance(releases, list) else [], defaults)
+        problems |= _explain(error, releases, defaults)
     if not isinstance(defaults, dict):
         problems["defaults"] = "must be a table"
-    if family is not None:
-        names = [release.name.lower() for release in family.releases]
-        for i, name in enumerate(names):
-            if name in names[:i]:
+    seen: set[str] = set()
+    for i, release in enumerate(data["releases"] if releases else []):
+        name = release.get("name") if isinstance(release, dict) else None
+        if isinstance(name, str):
+            if name.lower() in seen:
                 problems[f"releases[{i}].name"] = f"is used twice ({name}); the Hub does not tell case apart"
+            seen.add(name.lower())
     if problems or family is None:
         lines = "".join(f"\n  {key}: {text}" for key, text in problems.items())
         raise CatalogError(
@@ -286,6 +290,8 @@ def _explain(error: ValidationError, releases: list[Any], defaults: object) -> d
     problems: dict[str, str] = {}
     for entry in error.errors(include_url=False, include_input=False):
         place = list(entry["loc"])
+        if place == ["releases"] and entry["type"] == "too_short" and releases:
+            continue  # pydantic counts the sound ones, and the others are named
         if len(place) > 2 and place[0] == "releases" and isinstance(place[1], int) and isinstance(defaults, dict):
             own = releases[place[1]] if place[1] < len(releases) else {}
             if place[2] in defaults and place[2] not in own:

@@ -9,6 +9,7 @@ Index blocks and tensors carry CRC-32C sums, all of which are checked here.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,6 +94,13 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
         self.variables: dict[str, Variable] = {
             name: _read_entry(prefix, name, value, self.shards) for name, value in entries.items()
         }
+        for name in self.variables:
+            # What TensorFlow keeps beside a sliced variable has such keys; the variable itself has been refused above.
+            if re.search(r"[\x00\udc80-\udcff]", name):
+                raise CheckpointError(
+                    f"checkpoint damaged: {prefix.name}.index: {name!r} is no name of a variable",
+                    hint="fetch the checkpoint again",
+                )
         self._check_extents()
 
     @property
@@ -102,12 +110,16 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         variable = self.variables[name]
+        dtype = _numpy_dtype(self.prefix, variable)
         data = bytearray(variable.size)
         filled = 0
         for block in self.blocks(name):
             data[filled : filled + len(block)] = block
             filled += len(block)
-        return np.frombuffer(data, dtype=_numpy_dtype(self.prefix, variable)).reshape(variable.shape)
+        try:
+            return np.frombuffer(data, dtype).reshape(variable.shape)
+        except (ValueError, OverflowError) as error:
+            raise self._damaged(name, f"its shape is {variable.shape}: {error}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.variables)
@@ -123,18 +135,14 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
         """A variable's bytes in pieces of at most `size`; the CRC-32C is checked when the last one has been taken.
 
         Raises:
-            CheckpointError: The data file ends early, or the bytes are not those that were saved.
+            CheckpointError: The data file ends early, the bytes are not those that were saved, or they are strings.
         """
         variable = self.variables[name]
-        stream = self._shard(variable.shard)
-        crc, position, end = 0, variable.offset, variable.offset + variable.size
-        while position < end:
-            stream.seek(position)
-            block = stream.read(min(size, end - position))
-            if not block:
-                raise self._damaged(name, f"its data file ends at byte {position:,}, {end:,} are needed")
+        if variable.dtype == "string":  # their sum is not that of their bytes, and nothing here needs them
+            raise _unread(self.prefix, variable)
+        crc = 0
+        for block in self._raw(variable, size):
             crc = crc32c(block, crc)
-            position += len(block)
             yield block
         if crc != variable.crc:
             raise self._damaged(
@@ -143,10 +151,14 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
 
     def is_sound(self, name: str) -> bool:
         """Whether a variable's bytes are those that were saved."""
+        variable = self.variables[name]
         try:
+            if variable.dtype == "string":
+                data = b"".join(self._raw(variable, _BLOCK))
+                return _string_crc(data, math.prod(variable.shape)) == variable.crc
             for _ in self.blocks(name):
                 pass
-        except CheckpointError:
+        except (CheckpointError, IndexError, ValueError):
             return False
         return True
 
@@ -166,9 +178,26 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
         return self.prefix.with_name(f"{self.prefix.name}.data-{shard:05d}-of-{self.shards:05d}")
 
     def _shard(self, shard: int) -> BinaryIO:
+        path = self._shard_path(shard)
         if shard not in self._files:
-            self._files[shard] = self._shard_path(shard).open("rb")
+            try:
+                self._files[shard] = path.open("rb")
+            except OSError as error:
+                raise CheckpointError(
+                    f"{path.name} cannot be read: {error.strerror}", hint="it was there when the checkpoint was opened"
+                ) from None
         return self._files[shard]
+
+    def _raw(self, variable: Variable, size: int) -> Iterator[bytes]:
+        stream = self._shard(variable.shard)
+        position, end = variable.offset, variable.offset + variable.size
+        while position < end:
+            stream.seek(position)
+            block = stream.read(min(size, end - position))
+            if not block:
+                raise self._damaged(variable.name, f"its data file ends at byte {position:,}, {end:,} are needed")
+            position += len(block)
+            yield block
 
     def _check_extents(self) -> None:
         """Every data file must be there and reach as far as the index says, before a single tensor is read."""
@@ -197,11 +226,24 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
 def _numpy_dtype(prefix: Path, variable: Variable) -> np.dtype[Any]:
     code = next((code for name, code in _DTYPES.values() if name == variable.dtype), None)
     if code is None:
-        raise CheckpointError(
-            f"{prefix.name}: {variable.name} is {variable.dtype}, which is not read",
-            hint="only numeric tensors of numpy's own types are; cast the variable and save again",
-        )
+        raise _unread(prefix, variable)
     return np.dtype(code)
+
+
+def _unread(prefix: Path, variable: Variable) -> CheckpointError:
+    return CheckpointError(
+        f"{prefix.name}: {variable.name} is {variable.dtype}, which is not read",
+        hint="only numeric tensors of numpy's own types are; cast the variable and save again",
+    )
+
+
+def _string_crc(data: bytes, count: int) -> int:
+    """CRC-32C of a string tensor: over the lengths as fixed numbers, not as the varints in the file, then the rest."""
+    crc, position = 0, 0
+    for _ in range(count):
+        length, position = _varint(data, position)
+        crc = crc32c(length.to_bytes(4 if length < 1 << 32 else 8, "little"), crc)
+    return crc32c(data[position:], crc)
 
 
 def _read_table(path: Path) -> dict[str, bytes]:
@@ -229,7 +271,7 @@ def _read_table(path: Path) -> dict[str, bytes]:
         entries: dict[str, bytes] = {}
         for _, handle in _read_block(data, *_handle(data, position)):
             for key, value in _read_block(data, *_handle(handle, 0)):
-                entries[key.decode()] = value
+                entries[key.decode(errors="surrogateescape")] = value
         return entries
     except (IndexError, ValueError, struct.error) as error:
         raise damaged(str(error)) from None
@@ -252,6 +294,8 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         raise ValueError(f"the block at byte {offset} has the wrong CRC-32C")
     (restarts,) = struct.unpack_from("<I", block, size - 4)
     end, position, key = size - 4 - 4 * restarts, 0, b""
+    if end < 0:
+        raise ValueError("a block with more restarts than bytes")
     while position < end:
         shared, position = _varint(block, position)
         unshared, position = _varint(block, position)

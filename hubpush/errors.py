@@ -100,8 +100,10 @@ class DriftError(HubpushError):
 
 
 def redact(text: str) -> str:
-    """Text without anything that looks like a secret: Hub tokens, JSON web tokens, bearer headers, signed queries."""
-    text = re.sub(r"hf_[A-Za-z0-9_]{3,}", "hf_[redacted]", text)
+    """Text without what looks like a secret: Hub tokens, JSON web tokens, bearer headers, signed queries, passwords."""
+    # The names of the client's own packages and functions are no tokens: hf_hub_download, hf_xet, hf_raise_for_status.
+    text = re.sub(r"hf_(?!(?:hub|xet|transfer|raise)(?![A-Za-z0-9]))[A-Za-z0-9_]{3,}", "hf_[redacted]", text)
     text = re.sub(r"eyJ[\w-]+\.[\w-]+\.[\w-]*", "[redacted]", text)
     text = re.sub(r"(?i)(bearer\s+)\S+", r"\1[redacted]", text)
-    return re.sub(r"(?i)([?&](?:x-amz-signature|signature|token|sig)=)[^&\s]+", r"\1[redacted]", text)
+    text = re.sub(r"(://)[^/\s:@]*:[^/\s@]*@", r"\1[redacted]@", text)
+    return re.sub(r"(?i)([?&](?:[\w-]*[_-])?(?:signature|token|sig)=)[^&\s]+", r"\1[redacted]", text)

@@ -42,6 +42,8 @@ _MAX_ENTRIES = 1000
 _MAX_UNPACKED = 64 << 30
 _MAX_RATIO = 100  # float32 weights deflate to about 0.92 of their size; deflate itself reaches 1032
 
+_CHECKPOINT_FILE = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -133,7 +135,7 @@ def fetch(location: str | Path, downloads: Path, pin: Pin | None = None, progres
     """
     if isinstance(location, str):
         return _download(location, downloads, pin, progress or (lambda _done, _total: None))
-    if location.is_file() and not location.name.endswith(".index"):
+    if location.is_file() and not _CHECKPOINT_FILE.search(location.name):
         archive = Archive(location.name, location, *_digest(location))
     else:
         archive = _digest_files(location)
@@ -188,7 +190,11 @@ def find(path: Path) -> Files:
     if path.is_dir():
         # Names that begin with a dot are what desktop systems leave beside files (`._bert_model.ckpt.index`).
         found = (p for p in path.rglob("*.index") if p.is_file() and not p.name.startswith("."))
-        prefixes = sorted(p.with_name(p.name.removesuffix(".index")) for p in found)
+        prefixes = sorted(
+            p.with_name(p.name.removesuffix(".index"))
+            for p in found
+            if p.name != "variables.index" or not (p.parent.parent / "saved_model.pb").exists()
+        )
         if not prefixes:
             what = "a SavedModel" if any(path.rglob("saved_model.pb")) else "no TensorFlow checkpoint (no *.index file)"
             raise SourceError(
@@ -230,7 +236,8 @@ def unpack(path: Path, into: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as packed, target.open("xb") as unpacked:
                     _copy(packed, unpacked, entry.file_size, f"{path.name}: {entry.filename}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    # ValueError and OverflowError: names that are not UTF-8, offsets beyond every file.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError) as error:
         raise SourceError(
             f"{path.name} is not a sound zip: {error}", hint="fetch it again; compare its digest with the publisher's"
         ) from None
@@ -275,7 +282,8 @@ def _digest_files(path: Path) -> Archive:
         sha256, length = _digest(file)
         digest.update(f"{file.name}\0{sha256}\n".encode())
         size += length
-    return Archive(path.name, path, digest.hexdigest(), size)
+    where = path if path.is_dir() else files.prefix
+    return Archive(where.name, where, digest.hexdigest(), size)
 
 
 def _check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
@@ -295,7 +303,7 @@ def _check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
 
 def _prefix(path: Path) -> Path:
     """The prefix that a person means by a path: with or without `.index`, `.meta` or `.data-…`."""
-    name = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path.name)
+    name = _CHECKPOINT_FILE.sub("", path.name)
     prefix = path.with_name(name)
     if not prefix.with_name(name + ".index").is_file():
         raise SourceError(
@@ -341,6 +349,8 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         parts = name.rstrip("/").split("/")
         if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\:]", name) or len(name) > 250:
             raise refuse(f"the name {name[:80]!r}")
+        if entry.filename != name:  # newer zipfile modules take another one from an extra field
+            raise refuse(f"two names for one entry, {name!r} and {entry.filename[:80]!r}")
         folded = name.rstrip("/").casefold()
         if folded in seen:
             raise refuse(f"two entries called {name!r} (case aside)")
@@ -356,7 +366,8 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
             raise refuse(f"{name} unpacks to more than {_MAX_RATIO} times its size")
         if entry.header_offset < end:
             raise refuse(f"{name} overlaps another entry")
-        end = entry.header_offset + 30 + len(entry.orig_filename.encode()) + entry.compress_size
+        end = entry.header_offset + 30 + len(name.encode("utf-8" if entry.flag_bits & 0x800 else "cp437"))
+        end += entry.compress_size
 
 
 def _copy(packed: Any, unpacked: BinaryIO, size: int, what: str) -> None:
@@ -383,8 +394,14 @@ def _client() -> httpx2.Client:
 
 def _request(client: httpx2.Client, method: str, url: str, headers: dict[str, str]) -> httpx2.Response:
     """Send a request, following redirects to allowed places only. The body is not read yet."""
+    import httpx2
+
     for _ in range(_REDIRECTS):
-        response = client.send(client.build_request(method, url, headers=headers), stream=True)
+        try:
+            request = client.build_request(method, url, headers=headers)
+        except httpx2.InvalidURL as error:
+            raise SourceError(f"{url!r} is not a URL: {error}", hint="check the source's URL") from None
+        response = client.send(request, stream=True)
         if response.next_request is None:
             return response
         response.close()
@@ -411,8 +428,17 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) ->
             # Kept bytes that are not the pinned ones serve nobody: the next run starts from nothing.
             target.unlink()
             raise
-        etag = json.loads(note.read_text()).get("etag") if note.exists() else None
+        etag = _read_note(note).get("etag")
     return Archive(url, target, sha256, size, etag)
+
+
+def _read_note(note: Path) -> dict[str, str | None]:
+    """What was kept of the headers beside a download; nothing where there was none, or a crash cut it short."""
+    try:
+        kept: dict[str, str | None] = json.loads(note.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return kept
 
 
 def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Progress) -> None:
@@ -426,10 +452,10 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
             if attempt:
                 time.sleep(min(2**attempt, 30) * _PATIENCE)
             try:
-                if _receive_once(client, url, part, note, pin, progress):
+                why = _receive_once(client, url, part, note, pin, progress)
+                if not why:
                     os.replace(part, target)  # noqa: PTH105 - replaces on every platform
                     return
-                why = "the body ended early"
             except httpx2.HTTPError as error:
                 why = f"{type(error).__name__}: {error}"
             except OSError as error:
@@ -446,39 +472,48 @@ _PATIENCE = 1.0
 """Factor on the pauses between attempts; the tests set it to 0."""
 
 
-def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: Pin | None, progress: Progress) -> bool:
-    """One attempt; True when the body is complete. RFC 9110: If-Range makes the server send all when it has changed."""
-    validator = json.loads(note.read_text()).get("validator") if note.exists() and part.exists() else None
+def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: Pin | None, progress: Progress) -> str:
+    """One attempt; what is wrong, or nothing when the body is complete.
+
+    RFC 9110: If-Range makes the server send all when it has changed.
+    """
+    validator = _read_note(note).get("validator") if part.exists() else None
     start = part.stat().st_size if validator else 0
     headers = {"range": f"bytes={start}-", "if-range": validator} if validator and start else {}
     response = _request(client, "GET", url, headers)
     try:
         if response.status_code == 416:
             part.unlink(missing_ok=True)
-            return False
+            return "the server has less than was received before"
         if response.status_code in (408, 425, 429) or response.status_code >= 500:
-            response.read()
-            return False
+            return f"the server answers {response.status_code}"
         if response.status_code not in (200, 206):
             raise SourceError(
                 f"{url} answers {response.status_code}",
                 hint="check the URL in a browser, or give a mirror with --source",
             )
+        etag = response.headers.get("etag")
+        strong = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")
         resumed = response.status_code == 206
-        if resumed and not response.headers.get("content-range", "").startswith(f"bytes {start}-"):
+        if resumed and (
+            not start
+            or not response.headers.get("content-range", "").startswith(f"bytes {start}-")
+            or strong not in (validator, None)
+        ):
             part.unlink(missing_ok=True)
-            return False
+            return "the server resumes something else"
         done = start if resumed else 0
         length = response.headers.get("content-length")
         total = done + int(length) if length is not None and length.isdigit() else None
         cap = pin.size if pin is not None and pin.size is not None else _MAX_DOWNLOAD
-        etag = response.headers.get("etag")
-        strong = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")
         if total is not None and total > cap:
             raise SourceError(
                 f"{url} announces {total:,} bytes, but {cap:,} are pinned or allowed", hint="the source has changed"
             )
-        note.write_text(json.dumps({"url": url, "validator": strong, "etag": etag}))
+        if not resumed:
+            # In this order: a crash in between must not leave old bytes beside the name of new ones.
+            part.unlink(missing_ok=True)
+            note.write_text(json.dumps({"url": url, "validator": strong, "etag": etag}))
         with part.open("ab" if resumed else "wb") as stream:
             progress(done, total)
             for chunk in response.iter_raw(_CHUNK):
@@ -487,6 +522,6 @@ def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: 
                     raise SourceError(f"{url} sends more than {cap:,} bytes", hint="the source has changed")
                 stream.write(chunk)
                 progress(done, total)
-        return total is None or done == total
+        return "" if total is None or done == total else "the body ended early"
     finally:
         response.close()

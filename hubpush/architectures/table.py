@@ -108,6 +108,6 @@ class Architecture:
             "required": sorted(self.required),
             "classes": [[c.name, sorted(c.needs), sorted(c.holds), c.headless] for c in self.classes],
             "training_state": sorted(self.training_state),
-            "config": [[c.key, c.kind, None if c.default is ... else c.default] for c in self.config],
+            "config": [[c.key, c.kind, *([] if c.default is ... else [c.default])] for c in self.config],
         }
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()

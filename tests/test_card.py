@@ -1,0 +1,238 @@
+"""Laws of the model card."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from jinja2 import Environment, meta
+from markdown_it import MarkdownIt
+
+from hubpush import card, catalog, metadata
+from hubpush.errors import CardError
+from hubpush.manifest import Build, Past
+from tests import records
+
+GOLDEN = Path(__file__).parent / "golden"
+STATES = {"pass": records.report(), "fail": records.report(wrong=True), "not-run": None}
+
+
+def _context(tmp_path: Path, state: str = "pass", family: catalog.Family | None = None, **model: object) -> card.Context:
+    family = family or records.family()
+    build = records.build(records.write_folder(tmp_path / "model"), parity=STATES[state], **model)
+    history = (Past(version="1.0.0", date="2026-11-22", change="first release", verdict=build.verdict),)
+    command = "hubpush convert-and-upload --org acme tiny-0"
+    return card.context(family, family.releases[0], "acme/tiny-0", command, build, history)
+
+
+def _tables(text: str) -> list[list[str]]:
+    tables: list[list[str]] = []
+    fenced, inside = False, False
+    for line in text.splitlines():
+        fenced ^= line.startswith("```")
+        row = line.startswith("|") and not fenced
+        if row and not inside:
+            tables.append([])
+        if row:
+            tables[-1].append(line)
+        inside = row
+    return tables
+
+
+def _check(text: str) -> None:
+    """What holds for every card."""
+    assert re.findall(r"\bNone\b|\bnan\b|\{\{|\{%|More Information Needed|\n\n\n|Undefined", text) == []
+    assert text.count("```") % 2 == 0
+    for table in _tables(text):
+        columns = {len(re.findall(r"(?<!\\)\|", row)) for row in table}
+        assert len(columns) == 1, table
+        assert re.fullmatch(r"\|(:?-+:?\|)+", table[1]), table
+    headings = {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)}
+    for anchor in re.findall(r"\]\(#([^)]*)\)", text):
+        assert anchor in headings, anchor
+    assert [p for p in metadata.check_card(text) if p.severity == "error"] == []
+    _, body = metadata.split_front_matter(text)
+    html = MarkdownIt("commonmark").enable("table").render(body)
+    assert "<h2>Conversion parity</h2>" in html
+    assert html.count("<table>") == len(_tables(text))
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("release", [r.name for r in catalog.load(catalog.locate("bert-miniatures"))[0].releases])
+def test_every_release_in_every_state_gives_a_sound_card(tmp_path: Path, release: str, state: str) -> None:
+    """No card of the shipped family has a hole, a broken table, a dead anchor or metadata the Hub refuses."""
+    whole, _ = catalog.load(catalog.locate("bert-miniatures"))
+    one = next(r for r in whole.releases if r.name == release)
+    build = records.build(records.write_folder(tmp_path / "model"), parity=STATES[state])
+    history = (Past(version="1.0.0", date="2026-11-22", change="first release", verdict=build.verdict),)
+    _check(card.render(card.context(whole, one, f"acme/{release}", "hubpush …", build, history)))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_cards_are_the_golden_ones(tmp_path: Path, state: str) -> None:
+    """A card changes only when somebody means it to: HUBPUSH_UPDATE_GOLDEN=1 pytest tests/test_card.py writes new ones."""
+    text = card.render(_context(tmp_path, state))
+    path = GOLDEN / f"card-{state}.md"
+    if os.environ.get("HUBPUSH_UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+    assert path.read_text(encoding="utf-8") == text, f"{path.name} differs; HUBPUSH_UPDATE_GOLDEN=1 accepts the new card"
+
+
+def test_the_verdict_stands_at_the_top_in_words(tmp_path: Path) -> None:
+    """PASS, FAIL and NOT RUN are equally visible: in the first lines, as text and not as a colour."""
+    words = {"pass": "Parity: PASS", "fail": "parity FAILED", "not-run": "parity was NOT RUN"}
+    for state, word in words.items():
+        head = card.render(_context(tmp_path, state)).split("## Facts")[0]
+        assert word in head
+        assert not any(other in head for other in words.values() if other != word)
+
+
+def test_a_family_of_few_facts_gives_a_card_without_empty_sections(tmp_path: Path) -> None:
+    """What nobody knows is left out: no heading stands without text under it."""
+    family = catalog.single("acme/mine", "mine.zip", license="mit")
+    text = card.render(_context(tmp_path, family=family))
+    _check(text)
+    for absent in ("## Training", "## GLUE", "## Family", "datasets:", "language:"):
+        assert absent not in text
+    assert not re.search(r"^## .*\n+(?=## |<!-- hubpush:end)", text, flags=re.M)
+
+
+def test_rendering_twice_anywhere_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Time zone, locale and hash seed leave no trace in a card."""
+    context = _context(tmp_path)
+    record = tmp_path / "context.json"
+    record.write_text(json.dumps({f.name: getattr(context, f.name) for f in fields(context)}))
+    script = (
+        "import json, sys; from hubpush import card; "
+        "d = json.load(open(sys.argv[1])); sys.stdout.buffer.write(card.render(card.Context(**d)).encode()); "
+        "assert not {'torch', 'tensorflow', 'transformers'} & sys.modules.keys()"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", script, str(record)],
+            env={**os.environ, "TZ": zone, "LC_ALL": locale, "PYTHONHASHSEED": seed, "PYTHONUTF8": "1"},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for zone, locale, seed in (("UTC", "C", "1"), ("Asia/Tokyo", "de_DE.UTF-8", "2"))
+    }
+    assert outputs == {card.render(context).encode()}
+
+
+def test_a_persons_text_is_kept_where_it_stood(tmp_path: Path) -> None:
+    """Text outside the markers survives a new rendering behind the region it stood behind; generated text is replaced."""
+    context = _context(tmp_path, "not-run")
+    first = card.render(context)
+    mine = "I fine-tuned this on cat pictures.\n\n| a | b |\n|--|--|\n| 1 | 2 |"
+    edited = first.replace("<!-- hubpush:end usage -->", f"<!-- hubpush:end usage -->\n\n{mine}")
+    again = card.render(_context(tmp_path, "pass"), edited)
+    assert mine in again
+    assert again.index("hubpush:end usage") < again.index(mine) < again.index("hubpush:begin parity")
+    assert "NOT RUN" not in again
+    assert card.render(_context(tmp_path, "pass"), again) == again
+
+
+def test_a_card_without_markers_is_kept_at_the_end() -> None:
+    """A README.md that a person wrote before the first release stands behind the generated card."""
+    merged = card.merge({"title": "<!-- hubpush:begin title -->\n# T\n<!-- hubpush:end title -->"}, "---\na: 1\n---\n\n# Old\ntext\n")
+    assert merged.endswith("# Old\ntext")
+    assert merged.startswith("<!-- hubpush:begin title -->")
+
+
+def test_generated_parts_do_not_depend_on_what_stands_around_them(tmp_path: Path) -> None:
+    """Drift is told by the generated parts alone: text added around them is none, a character in them is."""
+    text = card.render(_context(tmp_path))
+    around = text.replace("<!-- hubpush:end facts -->", "<!-- hubpush:end facts -->\n\nhello")
+    assert card.generated(around) == card.generated(text)
+    assert card.generated(text.replace("| Attention heads | 4 |", "| Attention heads | 5 |")) != card.generated(text)
+    assert card.generated(text.replace("license: apache-2.0", "license: mit")) != card.generated(text)
+
+
+HOSTILE = "a|b `c` <script>alert(1)</script>\n---\n{{ 1 + 1 }} *x* [y](javascript:z) ```\n# H"
+
+
+def test_hostile_values_from_outside_break_nothing(tmp_path: Path) -> None:
+    """A file name, a variable name or an error text can open no table cell, heading, link, tag or template."""
+    build = records.build(records.write_folder(tmp_path / "model"), parity=records.report(wrong=True))
+    parity = {**build.parity, "failures": [HOSTILE], "environment": {"python": HOSTILE}}
+    source = build.source.model_copy(update={"name": HOSTILE, "files": {HOSTILE: build.files["vocab.txt"]}})
+    hostile: Build = build.model_copy(update={"parity": parity, "source": source})
+    family = records.family()
+    history = (Past(version="1.0.0", date="2026-11-22", change=HOSTILE, verdict="fail"),)
+    text = card.render(card.context(family, family.releases[0], "acme/tiny-0", "hubpush", hostile, history))
+    _check(text.replace(r"\{\{", "").replace(r"\}\}", ""))
+    _, body = metadata.split_front_matter(text)
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(body)
+    assert "<script" not in html
+    assert 'href="javascript:' not in html
+    assert "<h1>H</h1>" not in html
+
+
+def test_metadata_says_what_the_release_says(tmp_path: Path) -> None:
+    """The front matter holds licence, language, task and datasets of the family file, and no base_model."""
+    text = card.render(_context(tmp_path))
+    front, _ = metadata.split_front_matter(text)
+    data = yaml.safe_load(front)
+    assert data["license"] == "apache-2.0"
+    assert data["language"] == ["en"]
+    assert data["pipeline_tag"] == "fill-mask"
+    assert data["library_name"] == "transformers"
+    assert data["datasets"] == ["bookcorpus/bookcorpus"]
+    assert "base_model" not in data
+
+
+def test_wrong_facts_are_refused_before_anything_is_fetched() -> None:
+    """A licence or language that the Hub would refuse is named at once."""
+    release = records.family(license="apache2", language=("EN",)).releases[0]
+    with pytest.raises(CardError, match=r"(?s)license.*language"):
+        card.check_facts(release)
+
+
+def test_templates_use_what_the_context_has() -> None:
+    """Every name that a template asks for is a documented field of the context, and every field is asked for."""
+    environment = Environment()  # noqa: S701 - parsed, never rendered
+    used: set[str] = set()
+    for path in card._templates().rglob("*.jinja"):
+        environment.filters = card._environment().filters
+        used |= meta.find_undeclared_variables(environment.parse(path.read_text(encoding="utf-8")))
+    assert used <= {f.name for f in fields(card.Context)}
+    documented = set(re.findall(r"^        (\w+):", card.Context.__doc__ or "", flags=re.M))
+    assert documented == {f.name for f in fields(card.Context)}
+
+
+def test_a_mistake_in_a_template_names_file_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typo in a template is an error with its place, never a hole in the card."""
+    import shutil
+
+    folder = tmp_path / "templates"
+    shutil.copytree(card._templates(), folder)
+    facts = folder / "sections" / "facts.md.jinja"
+    for typo, line in (("{{ releese.title }}", 1), ("{% if %}", 1)):
+        facts.write_text(typo, encoding="utf-8")
+        monkeypatch.setattr(card, "_templates", lambda: folder)
+        card._environment.cache_clear()
+        with pytest.raises(CardError, match=rf"sections/facts\.md\.jinja, line {line}"):
+            card.render(_context(tmp_path))
+    monkeypatch.undo()
+    card._environment.cache_clear()
+
+
+def test_templates_cannot_reach_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template that climbs through Python's attributes is stopped by the sandbox."""
+    import shutil
+
+    folder = tmp_path / "templates"
+    shutil.copytree(card._templates(), folder)
+    (folder / "sections" / "facts.md.jinja").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
+    monkeypatch.setattr(card, "_templates", lambda: folder)
+    card._environment.cache_clear()
+    with pytest.raises(CardError):
+        card.render(_context(tmp_path))
+    monkeypatch.undo()
+    card._environment.cache_clear()

@@ -1,0 +1,81 @@
+"""Laws of hubpush.json and of the identities in it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hubpush import manifest
+from hubpush.errors import DriftError
+from tests import records
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> manifest.Build:
+    return records.build(records.write_folder(tmp_path / "model"), parity=records.report())
+
+
+def _manifest(build: manifest.Build) -> manifest.Manifest:
+    inputs = manifest.Inputs(weights="0" * 64, card="1" * 64)
+    return manifest.Manifest(
+        version="1.0.0", family="f", release="r", inputs=inputs, build=build, files=build.files, card_sha256="2" * 64
+    )
+
+
+def test_a_manifest_reads_back_as_it_was_written(build: manifest.Build) -> None:
+    """Writing and reading hubpush.json loses nothing."""
+    written = _manifest(build)
+    assert manifest.parse(written.to_json(), "acme/x") == written
+
+
+def test_what_is_no_manifest_is_named(build: manifest.Build) -> None:
+    """A manifest that was edited is refused with the key that is wrong."""
+    data = json.loads(_manifest(build).to_json())
+    data["version"] = "one"
+    with pytest.raises(DriftError, match=r"acme/x.*version"):
+        manifest.parse(json.dumps(data), "acme/x")
+    with pytest.raises(DriftError, match="acme/x"):
+        manifest.parse("<html>", "acme/x")
+
+
+def test_a_newer_manifest_with_more_keys_is_read(build: manifest.Build) -> None:
+    """Keys that this version does not know are no error: another version may run beside this one."""
+    data = json.loads(_manifest(build).to_json()) | {"novelty": 1}
+    assert manifest.parse(json.dumps(data), "acme/x").version == "1.0.0"
+
+
+def test_git_ids_are_gits_own(tmp_path: Path) -> None:
+    """The git id of a small file is what git itself calls its content."""
+    path = tmp_path / "file"
+    path.write_bytes(b"hello\nworld\n\x00\xff")
+    theirs = subprocess.run(["git", "hash-object", str(path)], capture_output=True, text=True, check=True).stdout.strip()
+    assert manifest.describe(path).git_oid == theirs == manifest.describe_bytes(path.read_bytes()).git_oid
+
+
+def test_weights_identity_follows_what_decides_the_bytes_and_nothing_else() -> None:
+    """Source, architecture, casing, activation and options change the identity; prose about the model does not."""
+    one = records.family().releases[0]
+
+    def identity(release=one, source: str = "a" * 64, *, allow_nonfinite: bool = False) -> str:
+        return manifest.weights_inputs(release, source, allow_nonfinite=allow_nonfinite)
+
+    assert identity() == identity(one.model_copy(update={"title": "Another", "license": "mit", "glue": {"Score": 1.0}}))
+    others = {
+        identity(source="b" * 64),
+        identity(one.model_copy(update={"cased": True})),
+        identity(one.model_copy(update={"activation": "gelu"})),
+        identity(allow_nonfinite=True),
+    }
+    assert len(others | {identity()}) == 5
+
+
+def test_card_identity_ignores_keys_that_were_not_there(build: manifest.Build) -> None:
+    """A record read from an older manifest, where a newer key is absent, has the identity it had."""
+    facts = {"title": "x"}
+    older = json.loads(build.model_dump_json())
+    del older["forced"]
+    assert manifest.card_inputs(facts, "t", manifest.Build.model_validate(older)) == manifest.card_inputs(facts, "t", build)
+    changed = build.model_copy(update={"date": "2027-01-01"})
+    assert manifest.card_inputs(facts, "t", changed) != manifest.card_inputs(facts, "t", build)
+    assert manifest.card_inputs(facts, "other", build) != manifest.card_inputs(facts, "t", build)

@@ -1,0 +1,400 @@
+"""Laws of publishing, through the real client against the embedded Hub."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx2
+import huggingface_hub
+import pytest
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
+
+from hubpush import card, localhub, manifest, publish
+from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError, HubUnavailableError
+from tests import records
+from tests.conftest import CANARY
+
+REPO = "acme/tiny-0"
+TODAY = "2026-11-22"
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "_PAUSE", 0.0)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[HfApi]:
+    with localhub.serve(tmp_path / "hub") as url:
+        yield HfApi(endpoint=url, token="embedded")
+
+
+@pytest.fixture
+def calls() -> Iterator[list[httpx2.Request]]:
+    """Every request that the client sends."""
+    seen: list[httpx2.Request] = []
+    huggingface_hub.set_client_factory(lambda: _client(seen.append))
+    yield seen
+    huggingface_hub.set_client_factory(_client)
+
+
+def _client(
+    on_request: Callable[[httpx2.Request], None] | None = None,
+    on_response: Callable[[httpx2.Response], None] | None = None,
+) -> httpx2.Client:
+    from huggingface_hub.utils._http import default_client_factory
+
+    client = default_client_factory()
+    if on_request:
+        client.event_hooks["request"].append(on_request)
+    if on_response:
+        client.event_hooks["response"].append(on_response)
+    return client
+
+
+def _publish(api: HfApi, candidate: publish.Candidate, tmp_path: Path, **options: bool) -> publish.Published:
+    return publish.publish(api, candidate, tmp_path / "cache", TODAY, embedded=True, **options)
+
+
+def _commits(api: HfApi) -> list[str]:
+    return [commit.commit_id for commit in api.list_repo_commits(REPO)]
+
+
+def _tags(api: HfApi) -> dict[str, str]:
+    return {tag.name: tag.target_commit for tag in api.list_repo_refs(REPO).tags}
+
+
+def _read(api: HfApi, path: str, tmp_path: Path, revision: str = "main") -> str:
+    return Path(api.hf_hub_download(REPO, path, revision=revision, cache_dir=tmp_path / "reader")).read_text()
+
+
+def test_a_first_release_is_one_commit_and_one_tag_that_serve_what_was_built(api: HfApi, tmp_path: Path) -> None:
+    """A publish makes one commit on top of the Hub's own, tags it v1.0.0, and every file is served at its digest."""
+    folder = records.write_folder(tmp_path / "model")
+    done = _publish(api, records.candidate(folder), tmp_path)
+    assert (done.status, done.manifest.version, done.bump) == ("published", "1.0.0", "first")
+    assert _tags(api) == {"v1.0.0": done.commit}
+    assert _commits(api)[0] == done.commit
+    assert len(_commits(api)) == 2
+    for path in folder.iterdir():
+        served = Path(api.hf_hub_download(REPO, path.name, revision="v1.0.0", cache_dir=tmp_path / "reader"))
+        assert served.read_bytes() == path.read_bytes()
+    recorded = manifest.parse(_read(api, "hubpush.json", tmp_path), REPO)
+    assert recorded == done.manifest
+    readme = _read(api, "README.md", tmp_path)
+    assert recorded.files["README.md"] == manifest.describe_bytes(readme.encode())
+    assert 'revision="v1.0.0"' in readme
+
+
+def test_a_second_run_changes_nothing_and_reads_little(
+    api: HfApi, tmp_path: Path, calls: list[httpx2.Request]
+) -> None:
+    """Nothing changed: no commit, no tag, at most four reads to know it."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    first = _publish(api, candidate, tmp_path)
+    before = _commits(api), _tags(api)
+    calls.clear()
+    remote = publish.look(api, REPO, tmp_path / "fresh-cache")
+    assert publish.is_settled(remote, candidate.inputs())
+    assert len(calls) <= 4
+    assert {call.method for call in calls} <= {"GET", "HEAD"}
+    again = _publish(api, candidate, tmp_path)
+    assert (again.status, again.commit) == ("unchanged", first.commit)
+    assert (_commits(api), _tags(api)) == before
+
+
+def test_measuring_again_makes_no_release(api: HfApi, tmp_path: Path) -> None:
+    """Other float32 rounding, another day, another version of hubpush: the recorded results stay."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    _publish(api, candidate, tmp_path)
+    build = candidate.build
+    parity = {**(build.parity or {}), "environment": {"python": "3.99"}}
+    other = build.model_copy(update={"date": "2027-01-01", "hubpush": "9.9.9", "parity": parity})
+    assert _publish(api, replace(candidate, build=other), tmp_path).status == "unchanged"
+    assert list(_tags(api)) == ["v1.0.0"]
+
+
+def test_versions_follow_what_changed(api: HfApi, tmp_path: Path) -> None:
+    """Facts make a patch, a new file a minor, other weights a major version; each has its own tag and history."""
+    folder = records.write_folder(tmp_path / "model")
+    candidate = records.candidate(folder)
+    _publish(api, candidate, tmp_path)
+    done = _publish(api, replace(candidate, command="hubpush again", folder=None), tmp_path)
+    assert (done.manifest.version, done.bump) == ("1.0.1", "patch")
+    (folder / "extra.json").write_text("{}")
+    done = _publish(api, records.candidate(folder), tmp_path)
+    assert (done.manifest.version, done.bump) == ("1.1.0", "minor")
+    (folder / "extra.json").unlink()
+    records.write_folder(folder, b"weights 2")
+    done = _publish(api, records.candidate(folder), tmp_path)
+    assert (done.manifest.version, done.bump) == ("2.0.0", "major")
+    assert [past.version for past in done.manifest.history] == ["1.0.0", "1.0.1", "1.1.0", "2.0.0"]
+    assert sorted(_tags(api)) == ["v1.0.0", "v1.0.1", "v1.1.0", "v2.0.0"]
+    assert "extra.json" not in api.list_repo_files(REPO)
+    assert len(_commits(api)) == 5
+
+
+def test_parity_that_was_not_run_is_recorded_later(api: HfApi, tmp_path: Path) -> None:
+    """Proving what was published without proof makes a new card, not new weights."""
+    folder = records.write_folder(tmp_path / "model")
+    candidate = records.candidate(folder)
+    bare = replace(candidate, build=records.build(folder))
+    _publish(api, bare, tmp_path)
+    done = _publish(api, candidate, tmp_path)
+    assert (done.manifest.version, done.manifest.history[-1].change) == ("1.0.1", "parity recorded")
+    assert _publish(api, bare, tmp_path).status == "unchanged"
+
+
+def test_a_persons_text_is_kept_and_is_no_drift(api: HfApi, tmp_path: Path) -> None:
+    """Text around the generated parts changes nothing for the publisher and survives the next release."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    _publish(api, candidate, tmp_path)
+    text = _read(api, "README.md", tmp_path).replace("<!-- hubpush:end usage -->", "<!-- hubpush:end usage -->\n\nMine.")
+    _commit(api, CommitOperationAdd("README.md", text.encode()))
+    assert _publish(api, candidate, tmp_path).status == "unchanged"
+    done = _publish(api, replace(candidate, command="other", folder=None), tmp_path)
+    assert done.manifest.version == "1.0.1"
+    assert "<!-- hubpush:end usage -->\n\nMine.\n" in _read(api, "README.md", tmp_path)
+
+
+def _commit(api: HfApi, *operations: CommitOperationAdd | CommitOperationDelete) -> None:
+    api.create_commit(REPO, list(operations), commit_message="somebody else's", parent_commit=None)
+
+
+@pytest.mark.parametrize("what", ["changed", "deleted", "card"])
+def test_drift_stops_the_push_until_it_is_overwritten(api: HfApi, tmp_path: Path, what: str) -> None:
+    """What somebody changed of a release is named and never replaced unseen; --overwrite puts it back, once."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    _publish(api, candidate, tmp_path)
+    readme = _read(api, "README.md", tmp_path)
+    path = "README.md" if what == "card" else "vocab.txt"
+    _commit(
+        api,
+        {
+            "changed": CommitOperationAdd("vocab.txt", b"[PAD]\nevil\n"),
+            "deleted": CommitOperationDelete("vocab.txt"),
+            "card": CommitOperationAdd("README.md", readme.replace("PASS", "GREAT").encode()),
+        }[what],
+    )
+    with pytest.raises(DriftError, match=path) as caught:
+        _publish(api, candidate, tmp_path)
+    assert "--overwrite" in caught.value.hint
+    assert list(_tags(api)) == ["v1.0.0"]
+    done = _publish(api, candidate, tmp_path, overwrite=True)
+    assert done.status == "published"
+    assert "GREAT" not in _read(api, "README.md", tmp_path)
+    assert _read(api, "vocab.txt", tmp_path) == "[PAD]\n[UNK]\n"
+    assert _publish(api, candidate, tmp_path).status == "unchanged"
+
+
+def test_files_that_are_not_ours_are_not_replaced(api: HfApi, tmp_path: Path) -> None:
+    """A repo that somebody else filled is refused, with the files named, and left as it was."""
+    api.create_repo(REPO)
+    _commit(api, CommitOperationAdd("model.safetensors", b"theirs"))
+    before = _commits(api)
+    with pytest.raises(DriftError, match=r"model\.safetensors"):
+        _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    assert _commits(api) == before
+
+
+def test_a_card_that_a_person_wrote_first_is_kept(api: HfApi, tmp_path: Path) -> None:
+    """A README.md in a repo that was made by hand stands behind the generated card."""
+    api.create_repo(REPO)
+    _commit(api, CommitOperationAdd("README.md", b"# By hand\n"))
+    _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    assert _read(api, "README.md", tmp_path).rstrip().endswith("# By hand")
+
+
+def test_a_missing_tag_is_made_at_the_release_even_behind_later_commits(api: HfApi, tmp_path: Path) -> None:
+    """A crash between commit and tag is healed: the tag goes to the oldest commit that carries the version."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    release = _publish(api, candidate, tmp_path).commit
+    api.delete_tag(REPO, tag="v1.0.0")
+    _commit(api, CommitOperationAdd("notes.txt", b"hello"))
+    done = _publish(api, candidate, tmp_path)
+    assert (done.status, done.commit) == ("unchanged", release)
+    assert _tags(api) == {"v1.0.0": release}
+
+
+def test_a_tag_is_never_moved(api: HfApi, tmp_path: Path) -> None:
+    """A tag of the next version that stands elsewhere already is left there; the release takes a higher version."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    _publish(api, candidate, tmp_path)
+    foreign = _commits(api)[-1]
+    api.create_tag(REPO, tag="v1.0.1", revision=foreign)
+    done = _publish(api, replace(candidate, command="other", folder=None), tmp_path)
+    assert done.manifest.version == "1.0.2"
+    assert _tags(api)["v1.0.1"] == foreign
+
+
+def test_a_release_whose_tag_stands_elsewhere_is_refused(api: HfApi, tmp_path: Path) -> None:
+    """Somebody who tags another commit with a release's version is told; hubpush does not pass it over."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    _publish(api, candidate, tmp_path)
+    api.delete_tag(REPO, tag="v1.0.0")
+    api.create_tag(REPO, tag="v1.0.0", revision=_commits(api)[-1])
+    with pytest.raises(DriftError, match=r"v1\.0\.0"):
+        _publish(api, candidate, tmp_path)
+
+
+def test_a_hold_stops_everything(api: HfApi, tmp_path: Path) -> None:
+    """A manifest that says hold is respected: nothing is published until a person lifts it."""
+    folder = records.write_folder(tmp_path / "model")
+    candidate = records.candidate(folder)
+    done = _publish(api, candidate, tmp_path)
+    held = done.manifest.model_copy(update={"hold": True})
+    _commit(api, CommitOperationAdd("hubpush.json", held.to_json().encode()))
+    records.write_folder(folder, b"weights 2")
+    assert _publish(api, records.candidate(folder), tmp_path).status == "held"
+    assert list(_tags(api)) == ["v1.0.0"]
+
+
+def test_publishers_of_the_same_content_make_one_release(api: HfApi, tmp_path: Path) -> None:
+    """Three at once with one content: one commit, one tag, all succeed."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    api.create_repo(REPO)
+    results = _at_once([lambda n=n: _publish(api, candidate, tmp_path / str(n)) for n in range(3)])
+    assert {r.commit for r in results if isinstance(r, publish.Published)} == set(_tags(api).values())
+    assert len(results) == 3
+    assert list(_tags(api)) == ["v1.0.0"]
+    assert len(_commits(api)) == 2
+
+
+def test_publishers_of_different_content_lose_nothing(api: HfApi, tmp_path: Path) -> None:
+    """Two at once with different contents: two releases, each complete at its own tag, or one that says try again."""
+    candidates = [
+        records.candidate(records.write_folder(tmp_path / f"model-{n}", b"weights %d" % n)) for n in range(2)
+    ]
+    api.create_repo(REPO)
+    _at_once([lambda n=n: _publish(api, candidates[n], tmp_path / str(n)) for n in range(2)])
+    tags = _tags(api)
+    assert tags
+    assert len(set(tags.values())) == len(tags)
+    for tag, commit in tags.items():
+        recorded = manifest.parse(_read(api, "hubpush.json", tmp_path, commit), REPO)
+        assert recorded.tag == tag
+        publish._verify(api, REPO, recorded)
+
+
+def _at_once(works: list[Callable[[], publish.Published]]) -> list[object]:
+    results: list[object] = []
+    gate = threading.Barrier(len(works))
+
+    def run(work: Callable[[], publish.Published]) -> None:
+        gate.wait()
+        try:
+            results.append(work())
+        except HubpushError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+@pytest.mark.parametrize("lost", ["/commit/main", "/tag/", "/repos/create"])
+def test_a_lost_answer_makes_nothing_twice(api: HfApi, tmp_path: Path, lost: str) -> None:
+    """A request that had its effect and whose answer never came is not sent again: looking shows that it was done."""
+    dropped: list[str] = []
+
+    def drop(response: httpx2.Response) -> None:
+        if lost in str(response.request.url) and not dropped:
+            dropped.append(str(response.request.url))
+            raise httpx2.ReadError("the connection broke", request=response.request)
+
+    huggingface_hub.set_client_factory(lambda: _client(on_response=drop))
+    try:
+        done = _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    finally:
+        huggingface_hub.set_client_factory(_client)
+    assert dropped
+    assert done.manifest.version == "1.0.0"
+    assert len(_commits(api)) == 2
+    assert _tags(api) == {"v1.0.0": done.commit}
+
+
+@pytest.fixture
+def refusing() -> Iterator[Callable[[int], HfApi]]:
+    """A Hub that answers everything with one status."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(status: int) -> HfApi:
+        class Handler(BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                body = b'{"error": "no, hf_secretSecretSecret"}'
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_GET = do_POST = do_HEAD = _answer
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return HfApi(endpoint=f"http://127.0.0.1:{servers[-1].server_port}", token=CANARY)
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(401, HubRefusedError), (402, HubRefusedError), (403, HubRefusedError), (409, HubUnavailableError), (412, HubUnavailableError)],
+)
+def test_a_hub_that_refuses_gives_one_error_with_the_next_step(
+    refusing: Callable[[int], HfApi], tmp_path: Path, status: int, error: type[HubpushError]
+) -> None:
+    """Every refusal is an error of hubpush with a hint and no secret in it; only what may pass is tried again."""
+    with pytest.raises(error) as caught:
+        _publish(refusing(status), records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    assert caught.value.hint
+    assert "hf_secret" not in caught.value.message
+    assert CANARY not in caught.value.message
+
+
+def test_a_hub_that_is_not_there_is_said_to_be_unreachable(tmp_path: Path) -> None:
+    """No server at the address: exit code 18, with the network and the proxy named."""
+    api = HfApi(endpoint="http://127.0.0.1:9", token="embedded")
+    with pytest.raises(HubUnavailableError) as caught:
+        publish.look(api, REPO, tmp_path)
+    assert "NO_PROXY" in caught.value.hint
+    assert caught.value.exit_code == 18
+
+
+def test_offline_mode_is_explained(api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_HUB_OFFLINE stops even an embedded Hub; the error names the variable."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    huggingface_hub.set_client_factory(_client)
+    with pytest.raises(HubUnavailableError, match="HF_HUB_OFFLINE"):
+        publish.look(api, REPO, tmp_path)
+    monkeypatch.undo()
+    huggingface_hub.set_client_factory(_client)
+
+
+def test_a_card_that_the_hub_refuses_is_an_error_of_the_card(
+    api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Hub's own check of the metadata ends with exit code 16 and its words."""
+    monkeypatch.setattr(card, "render", lambda *_: "---\nlicense: nonsense\n---\n\n# x\n")
+    with pytest.raises(CardError, match="license"):
+        _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    assert "hubpush.json" not in api.list_repo_files(REPO)
+
+
+def test_the_embedded_hub_needs_no_global_setting(api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing to an embedded Hub goes by LFS and leaves the client's xet setting as it was."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    assert constants.HF_HUB_DISABLE_XET is False
