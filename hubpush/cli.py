@@ -523,7 +523,7 @@ def _show_outcomes(
         if outcome.error:
             _say(f"\nError: {outcome.name}: {redact(str(outcome.error['message']))}")
             _say(f"Hint: {redact(str(outcome.error['hint']))}")
-    if mode is Format.human and hub is not None and "://" not in hub and not dry_run:
+    if mode is Format.human and hub is not None and "://" not in hub and any(o.commit for o in outcomes):
         _say(f"\nTo browse and download: hubpush hub serve {hub}")
 
 

@@ -25,7 +25,7 @@ from hubpush.errors import CheckpointError, ModelError
 
 _MAX_CONFIG = 64 * 1024
 _MAX_NESTING = 64
-_HIDDEN_ACTS = frozenset({"gelu", "gelu_new", "gelu_pytorch_tanh"})
+_HIDDEN_ACTS = ("gelu", "gelu_new", "gelu_pytorch_tanh")
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ def read_config(path: Path, architecture: Architecture, expected: Mapping[str, i
             isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
         ):
             mistakes.append(f"{row.key} must be a number from 0 up to 1, not {_short(value)}")
-        elif row.kind == "fixed" and value != row.default:
+        elif row.kind == "fixed" and (type(value), value) != (type(row.default), row.default):
             mistakes.append(f"{row.key} is {_short(value)}; the original code always has {_short(row.default)}")
     if (act := data.get("hidden_act", "gelu")) not in _HIDDEN_ACTS:
-        mistakes.append(f"hidden_act {_short(act)} is not known here (known: {', '.join(sorted(_HIDDEN_ACTS))})")
+        mistakes.append(f"hidden_act {_short(act)} is not known here (known: {', '.join(_HIDDEN_ACTS)})")
     if data.get("model_type", architecture.model_type) != architecture.model_type:
         mistakes.append(f"model_type is {_short(data['model_type'])}, not {architecture.model_type}")
     allowed = (
@@ -144,7 +144,9 @@ def read_config(path: Path, architecture: Architecture, expected: Mapping[str, i
         | architecture.ignored_config
         | {"hidden_act", "model_type", "architectures", "transformers_version"}
     )
-    mistakes += [f"{key} is not a key of {architecture.model_type}'s config" for key in data if key not in allowed]
+    mistakes += [
+        f"{_short(key)} is not a key of {architecture.model_type}'s config" for key in data if key not in allowed
+    ]
     if not mistakes and data["hidden_size"] % data["num_attention_heads"]:
         mistakes.append(
             f"{data['num_attention_heads']} attention heads do not divide hidden_size {data['hidden_size']}"
@@ -190,11 +192,18 @@ def account(checkpoint: Checkpoint, config: Mapping[str, Any], architecture: Arc
 
     Raises:
         CheckpointError: TensorFlow 2 wrote the checkpoint by object paths, which name no variables.
+        ModelError: The config has more layers than the checkpoint has variables.
     """
     if checkpoint.is_object_based:
         raise CheckpointError(
             f"{checkpoint.prefix.name} is an object-based checkpoint of TensorFlow 2 (it has {OBJECT_GRAPH})",
             hint="hubpush reads name-based ones: export it by tf.compat.v1.train.Saver under the original names",
+        )
+    if (layers := config[architecture.layers_key]) > len(checkpoint):
+        # Before a place is made for each variable of a layer: the number comes from a file, and may be two billion.
+        raise ModelError(
+            f"the config asks for {layers:,} layers, the checkpoint has {len(checkpoint):,} variables in all",
+            hint="is bert_config.json the one that was published with the checkpoint?",
         )
     places = {name: (group, weight, key) for group, name, weight, key in _places(architecture, config)}
     present = {places[name][0] for name in checkpoint if name in places}
@@ -347,7 +356,7 @@ def _parse_json(path: Path) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
-            raise broken(f"has keys twice: {', '.join(sorted(twice))}")
+            raise broken(f"has keys twice: {', '.join(map(_short, sorted(twice)))}")
         return dict(pairs)
 
     def no_constant(name: str) -> Any:

@@ -289,15 +289,13 @@ def _digest_files(path: Path) -> Archive:
 def _check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
     if pin is None:
         return
-    if pin.size is not None and size != pin.size:
+    if sha256 != pin.sha256 or (pin.size is not None and size != pin.size):
+        pinned = "" if pin.size is None else f" ({pin.size:,} bytes)"
         raise SourceError(
-            f"{name} has {size:,} bytes, but {pin.size:,} are pinned: it is truncated, or changed where it comes from",
-            hint="fetch it again; if the change is meant, pin the new one in the family's lock",
-        )
-    if sha256 != pin.sha256:
-        raise SourceError(
-            f"{name} is not the pinned source:\n  pinned sha256 {pin.sha256}\n  found  sha256 {sha256}",
-            hint="nothing was converted; if the change is meant, pin the new digest in the family's lock",
+            f"{name} is not the pinned source:\n"
+            f"  pinned sha256 {pin.sha256}{pinned}\n"
+            f"  found  sha256 {sha256} ({size:,} bytes)",
+            hint="nothing was converted; fetch it again, or pin the new digest in the family's lock if it is meant",
         )
 
 

@@ -64,3 +64,10 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("release") / "tiny"
     checkpoints.write_release(folder)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test states the law it checks."""
+    silent = [item.nodeid for item in items if isinstance(item, pytest.Function) and not item.function.__doc__]
+    if silent:
+        raise pytest.UsageError(f"tests without a docstring that states their law: {', '.join(silent)}")

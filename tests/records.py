@@ -25,7 +25,7 @@ CONFIG = {
 
 
 def family(count: int = 1, **facts: Any) -> Family:
-    """A family of `count` releases called tiny-0, tiny-1, …"""
+    """A family of `count` releases called tiny-0, tiny-1 and so on."""
     given = {
         "source": "https://example.org/models/tiny.zip",
         "license": "apache-2.0",
@@ -76,7 +76,9 @@ def build(folder: Path, *, parity: dict[str, Any] | None = None, source: str = "
     """The record of a conversion whose files are those in a folder."""
     sha256 = manifest.digest(source)
     return Build(
-        weights_inputs=manifest.digest(["weights", sha256, sorted(p.read_bytes().hex()[:64] for p in folder.iterdir())]),
+        weights_inputs=manifest.digest(
+            ["weights", sha256, sorted(p.read_bytes().hex()[:64] for p in folder.iterdir())]
+        ),
         source=manifest.Source(
             name="https://example.org/models/tiny.zip",
             sha256=sha256,
@@ -114,7 +116,9 @@ def write_folder(folder: Path, weights: bytes = b"weights 1") -> Path:
     return folder
 
 
-def candidate(folder: Path, *, parity: dict[str, Any] | None = None, repo_id: str = "acme/tiny-0", **facts: Any) -> Candidate:
+def candidate(
+    folder: Path, *, parity: dict[str, Any] | None = None, repo_id: str = "acme/tiny-0", **facts: Any
+) -> Candidate:
     """What a build of that folder wants to publish."""
     one = family(**facts)
     command = "hubpush convert-and-upload --family tinies.toml --org acme tiny-0"

@@ -22,7 +22,9 @@ GOLDEN = Path(__file__).parent / "golden"
 STATES = {"pass": records.report(), "fail": records.report(wrong=True), "not-run": None}
 
 
-def _context(tmp_path: Path, state: str = "pass", family: catalog.Family | None = None, **model: object) -> card.Context:
+def _context(
+    tmp_path: Path, state: str = "pass", family: catalog.Family | None = None, **model: object
+) -> card.Context:
     family = family or records.family()
     build = records.build(records.write_folder(tmp_path / "model"), parity=STATES[state], **model)
     history = (Past(version="1.0.0", date="2026-11-22", change="first release", verdict=build.verdict),)
@@ -52,7 +54,9 @@ def _check(text: str) -> None:
         columns = {len(re.findall(r"(?<!\\)\|", row)) for row in table}
         assert len(columns) == 1, table
         assert re.fullmatch(r"\|(:?-+:?\|)+", table[1]), table
-    headings = {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)}
+    headings = {
+        re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)
+    }
     for anchor in re.findall(r"\]\(#([^)]*)\)", text):
         assert anchor in headings, anchor
     assert [p for p in metadata.check_card(text) if p.severity == "error"] == []
@@ -75,13 +79,15 @@ def test_every_release_in_every_state_gives_a_sound_card(tmp_path: Path, release
 
 @pytest.mark.parametrize("state", STATES)
 def test_cards_are_the_golden_ones(tmp_path: Path, state: str) -> None:
-    """A card changes only when somebody means it to: HUBPUSH_UPDATE_GOLDEN=1 pytest tests/test_card.py writes new ones."""
+    """A card changes only when somebody means it to; HUBPUSH_UPDATE_GOLDEN=1 writes new golden files."""
     text = card.render(_context(tmp_path, state))
     path = GOLDEN / f"card-{state}.md"
     if os.environ.get("HUBPUSH_UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
-    assert path.read_text(encoding="utf-8") == text, f"{path.name} differs; HUBPUSH_UPDATE_GOLDEN=1 accepts the new card"
+    assert path.read_text(encoding="utf-8") == text, (
+        f"{path.name} differs; HUBPUSH_UPDATE_GOLDEN=1 accepts the new card"
+    )
 
 
 def test_the_verdict_stands_at_the_top_in_words(tmp_path: Path) -> None:
@@ -140,7 +146,9 @@ def test_a_persons_text_is_kept_where_it_stood(tmp_path: Path) -> None:
 
 def test_a_card_without_markers_is_kept_at_the_end() -> None:
     """A README.md that a person wrote before the first release stands behind the generated card."""
-    merged = card.merge({"title": "<!-- hubpush:begin title -->\n# T\n<!-- hubpush:end title -->"}, "---\na: 1\n---\n\n# Old\ntext\n")
+    merged = card.merge(
+        {"title": "<!-- hubpush:begin title -->\n# T\n<!-- hubpush:end title -->"}, "---\na: 1\n---\n\n# Old\ntext\n"
+    )
     assert merged.endswith("# Old\ntext")
     assert merged.startswith("<!-- hubpush:begin title -->")
 

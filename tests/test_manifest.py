@@ -49,7 +49,9 @@ def test_git_ids_are_gits_own(tmp_path: Path) -> None:
     """The git id of a small file is what git itself calls its content."""
     path = tmp_path / "file"
     path.write_bytes(b"hello\nworld\n\x00\xff")
-    theirs = subprocess.run(["git", "hash-object", str(path)], capture_output=True, text=True, check=True).stdout.strip()
+    theirs = subprocess.run(
+        ["git", "hash-object", str(path)], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert manifest.describe(path).git_oid == theirs == manifest.describe_bytes(path.read_bytes()).git_oid
 
 
@@ -75,7 +77,9 @@ def test_card_identity_ignores_keys_that_were_not_there(build: manifest.Build) -
     facts = {"title": "x"}
     older = json.loads(build.model_dump_json())
     del older["forced"]
-    assert manifest.card_inputs(facts, "t", manifest.Build.model_validate(older)) == manifest.card_inputs(facts, "t", build)
+    assert manifest.card_inputs(facts, "t", manifest.Build.model_validate(older)) == manifest.card_inputs(
+        facts, "t", build
+    )
     changed = build.model_copy(update={"date": "2027-01-01"})
     assert manifest.card_inputs(facts, "t", changed) != manifest.card_inputs(facts, "t", build)
     assert manifest.card_inputs(facts, "other", build) != manifest.card_inputs(facts, "t", build)

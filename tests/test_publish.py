@@ -89,9 +89,7 @@ def test_a_first_release_is_one_commit_and_one_tag_that_serve_what_was_built(api
     assert 'revision="v1.0.0"' in readme
 
 
-def test_a_second_run_changes_nothing_and_reads_little(
-    api: HfApi, tmp_path: Path, calls: list[httpx2.Request]
-) -> None:
+def test_a_second_run_changes_nothing_and_reads_little(api: HfApi, tmp_path: Path, calls: list[httpx2.Request]) -> None:
     """Nothing changed: no commit, no tag, at most four reads to know it."""
     candidate = records.candidate(records.write_folder(tmp_path / "model"))
     first = _publish(api, candidate, tmp_path)
@@ -152,7 +150,9 @@ def test_a_persons_text_is_kept_and_is_no_drift(api: HfApi, tmp_path: Path) -> N
     """Text around the generated parts changes nothing for the publisher and survives the next release."""
     candidate = records.candidate(records.write_folder(tmp_path / "model"))
     _publish(api, candidate, tmp_path)
-    text = _read(api, "README.md", tmp_path).replace("<!-- hubpush:end usage -->", "<!-- hubpush:end usage -->\n\nMine.")
+    text = _read(api, "README.md", tmp_path).replace(
+        "<!-- hubpush:end usage -->", "<!-- hubpush:end usage -->\n\nMine."
+    )
     _commit(api, CommitOperationAdd("README.md", text.encode()))
     assert _publish(api, candidate, tmp_path).status == "unchanged"
     done = _publish(api, replace(candidate, command="other", folder=None), tmp_path)
@@ -265,9 +265,7 @@ def test_publishers_of_the_same_content_make_one_release(api: HfApi, tmp_path: P
 
 def test_publishers_of_different_content_lose_nothing(api: HfApi, tmp_path: Path) -> None:
     """Two at once with different contents: two releases, each complete at its own tag, or one that says try again."""
-    candidates = [
-        records.candidate(records.write_folder(tmp_path / f"model-{n}", b"weights %d" % n)) for n in range(2)
-    ]
+    candidates = [records.candidate(records.write_folder(tmp_path / f"model-{n}", b"weights %d" % n)) for n in range(2)]
     api.create_repo(REPO)
     _at_once([lambda n=n: _publish(api, candidates[n], tmp_path / str(n)) for n in range(2)])
     tags = _tags(api)
@@ -351,7 +349,13 @@ def refusing() -> Iterator[Callable[[int], HfApi]]:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(401, HubRefusedError), (402, HubRefusedError), (403, HubRefusedError), (409, HubUnavailableError), (412, HubUnavailableError)],
+    [
+        (401, HubRefusedError),
+        (402, HubRefusedError),
+        (403, HubRefusedError),
+        (409, HubUnavailableError),
+        (412, HubUnavailableError),
+    ],
 )
 def test_a_hub_that_refuses_gives_one_error_with_the_next_step(
     refusing: Callable[[int], HfApi], tmp_path: Path, status: int, error: type[HubpushError]
