@@ -81,12 +81,12 @@ def main() -> NoReturn:
         _say(f"Error: {redact(error.message)}")
         _say(f"Hint: {redact(error.hint)}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("Interrupted. Run the same command again: it goes on where it stopped.")
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output went away (`hubpush catalog | head`); nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _say(f"Error: {redact(str(error))}\nHint: check the path, the disk and the permissions.")
         sys.exit(1)
     sys.exit(0)
 
@@ -210,7 +210,11 @@ def convert_and_upload(
             assumed=assumed,
         )
         with _progress([job.release.name for job in todo], quiet=mode is Format.quiet) as (tell, done):
-            outcomes = pipeline.carry_all(todo, jobs, tell, done)
+            try:
+                outcomes = pipeline.carry_all(todo, jobs, tell, done)
+            except KeyboardInterrupt:
+                _say("Interrupted. Run the same command again: it goes on where it stopped.")
+                raise
     if hub is not None and "://" not in hub:
         # The embedded Hub ran for this command alone: its address is gone now.
         outcomes = [dataclasses.replace(outcome, url=None) for outcome in outcomes]

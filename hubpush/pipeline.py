@@ -10,10 +10,12 @@ import datetime
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -238,8 +240,10 @@ def carry(job: Job, tell: Tell) -> Outcome:
                 )
             return _settled(job, published.manifest, published.status, None, published, seconds)
     except HubpushError as error:
-        problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}
-        return Outcome(job.release.name, job.repo_id, "failed", seconds=seconds, error=problem)
+        return _failed(job, error, seconds)
+    except OSError as error:
+        # What a station does not explain itself: a full disk, a work directory without permission.
+        return _failed(job, HubpushError(f"{error}", hint="check the disk, and the permissions of --work"), seconds)
 
 
 @dataclass(frozen=True)
@@ -331,9 +335,19 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
                 initargs=(queue, workers),
             ) as executor,
         ):
-            futures = [executor.submit(_carry_in_worker, job) for job, _ in needed]
-            for future in as_completed(futures):
-                finish(future.result())
+            futures = {executor.submit(_carry_in_worker, job): job for job, _ in needed}
+            try:
+                for future in as_completed(futures):
+                    try:
+                        finish(future.result())
+                    except BrokenProcessPool:
+                        finish(_failed(futures[future], _worker_died()))
+            except KeyboardInterrupt:
+                # A publish can be cut anywhere and is healed by the next run, so nothing is waited for.
+                executor.shutdown(wait=False, cancel_futures=True)
+                for child in multiprocessing.active_children():
+                    child.terminate()
+                raise
     return [outcomes[job.release.name] for job in jobs]
 
 
@@ -481,8 +495,7 @@ def _surveyed(job: Job) -> Outcome | publish.Remote:
     try:
         remote, need = survey(job)
     except HubpushError as error:
-        problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}
-        return Outcome(job.release.name, job.repo_id, "failed", error=problem)
+        return _failed(job, error)
     if need in ("nothing", "held") and remote.manifest is not None:
         return _settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
     return remote
@@ -566,6 +579,18 @@ def _remembered(job: Job, weights_inputs: str) -> Build | None:
     return build
 
 
+def _failed(job: Job, error: HubpushError, seconds: Mapping[str, float] | None = None) -> Outcome:
+    problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}
+    return Outcome(job.release.name, job.repo_id, "failed", seconds=dict(seconds or {}), error=problem)
+
+
+def _worker_died() -> HubpushError:
+    return HubpushError(
+        "the worker process died (killed by the system for want of memory?)",
+        hint="run the same command again with a smaller --jobs: what was done stays done",
+    )
+
+
 def _settled(
     job: Job,
     found: manifest.Manifest,
@@ -638,6 +663,8 @@ _told: Any = None
 def _share(queue: Any, workers: int) -> None:
     global _told
     _told = queue
+    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Workers side by side share the machine's cores instead of each asking for all of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 

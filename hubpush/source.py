@@ -514,7 +514,7 @@ def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: 
             note.write_text(json.dumps({"url": url, "validator": strong, "etag": etag}))
         with part.open("ab" if resumed else "wb") as stream:
             progress(done, total)
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in response.iter_raw():  # as it arrives: what waits for a full block is lost with the connection
                 done += len(chunk)
                 if done > cap:
                     raise SourceError(f"{url} sends more than {cap:,} bytes", hint="the source has changed")

@@ -62,9 +62,10 @@ def read_vocab(path: Path, vocab_size: int) -> Vocabulary:
         )
     # Only "\n" ends a line: vocabularies hold U+2028 and other characters at which str.splitlines would split.
     lines = text.removesuffix("\n").split("\n")
-    if any(line.endswith("\r") for line in lines):
-        number = next(n for n, line in enumerate(lines, 1) if line.endswith("\r"))
-        raise broken(f"line {number} ends with a carriage return", "convert it to plain newlines (dos2unix)")
+    if "\r" in text:
+        # Inside a line too: whoever opens vocab.txt as text, as transformers does, gets two lines there.
+        number = text.count("\n", 0, text.index("\r")) + 1
+        raise broken(f"line {number} holds a carriage return", "convert it to plain newlines (dos2unix)")
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         # U+2028, U+00A0 and their like are tokens of some multilingual vocabularies: only ASCII white space is refused.

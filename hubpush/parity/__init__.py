@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubpush.architectures import ACTIVATIONS, Activation, Architecture
-from hubpush.errors import MissingExtraError
+from hubpush.errors import MissingExtraError, ParityError
 from hubpush.parity.report import Difference, ParityReport, Reference, TokenIds, Weights
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def measure(
 
     Raises:
         MissingExtraError: TensorFlow, torch or transformers are not installed.
+        ParityError: The two sides do not even have the same outputs.
     """
     require_installed()
     from hubpush.parity.graph import Graph
@@ -114,7 +115,7 @@ def measure(
         activation=activation,
         references=references,
         weights=_weights(folder, graph, account),
-        tokenizer=_token_ids(double, vocab, cased=cased),
+        tokenizer=_token_ids(folder, double, vocab, cased=cased),
         loading=double.loading,
         environment=environment(),
         samples={"dtype": "float64", "batches": samples},
@@ -197,7 +198,10 @@ def _add(sums: dict[str, _Sum], published: _Rows, reference: _Rows, floors: Sequ
 
     if published.keys() != reference.keys():
         odd = ", ".join(sorted(published.keys() ^ reference.keys()))
-        raise AssertionError(f"the two sides have different outputs: {odd}")
+        raise ParityError(
+            f"the published folder and the original have different outputs: {odd}",
+            hint="does `architectures` in config.json name the class that holds the checkpoint's heads?",
+        )
     for name in reference:
         total = sums.setdefault(name, _Sum(with_floor=bool(floors)))
         total.add(published[name], reference[name])
@@ -244,27 +248,44 @@ def _weights(folder: Path, graph: Graph, account: Account) -> Weights:
     )
 
 
-def _token_ids(published: Published, vocab: Path, *, cased: bool) -> TokenIds:
-    """Ids against the original algorithm, as transformers' slow tokenizer keeps it, from the original vocabulary."""
-    from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
+def _token_ids(folder: Path, published: Published, vocab: Path, *, cased: bool) -> TokenIds:
+    """Ids against the original algorithm, as transformers' slow tokenizer keeps it, from the original vocabulary.
+
+    transformers builds its tokenizer from tokenizer_config.json and the vocabulary inside tokenizer.json; other
+    programs run tokenizer.json as it is, or read vocab.txt. All of them have to give the same ids.
+    """
+    from tokenizers import Tokenizer
+    from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy, load_vocab
 
     from hubpush.parity.probes import LONG, SHORT
     from hubpush.parity.published import quiet
 
     original = BertTokenizerLegacy(vocab_file=str(vocab), do_lower_case=not cased)
+    alone = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tables = {
+        "AutoTokenizer": published.tokenizer.get_vocab(),
+        "tokenizer.json": alone.get_vocab(),
+        "vocab.txt": load_vocab(str(folder / "vocab.txt")),
+    }
     texts = [(first, second) for first, second in SHORT] + [(LONG[:1000], None)]
     first_difference = None
     identical = 0
     for first, second in texts:
         with quiet():  # the long text is longer than small models are, which matters for running, not for comparing ids
-            expected, got = original(first, second)["input_ids"], published.tokenizer(first, second)["input_ids"]
-        if expected == got:
+            expected = original(first, second)["input_ids"]
+            found = [published.tokenizer(first, second)["input_ids"], alone.encode(first, second).ids]
+        got = next((ids for ids in found if ids != expected), None)
+        if got is None:
             identical += 1
         elif first_difference is None:
             at = next((n for n, (a, b) in enumerate(zip(expected, got, strict=False)) if a != b), 0)
             first_difference = {
                 "text": first if second is None else f"{first} ⏎ {second}",
                 "original": original.convert_ids_to_tokens(expected)[at : at + 6],
-                "published": published.tokenizer.convert_ids_to_tokens(got)[at : at + 6],
+                "published": original.convert_ids_to_tokens(got)[at : at + 6],
             }
-    return TokenIds(unicodedata.unidata_version, len(texts), identical, first_difference)
+    shifted = next((name for name, table in tables.items() if table != original.vocab), None)
+    if shifted is not None:
+        line = next((n for token, n in original.vocab.items() if tables[shifted].get(token) != n), len(original.vocab))
+        shifted = f"{shifted}, from line {line + 1} on"
+    return TokenIds(unicodedata.unidata_version, len(texts), identical, first_difference, shifted)

@@ -157,13 +157,15 @@ class TokenIds:
         unidata_version: Version of the Unicode tables of the reference.
         probes: Texts compared.
         identical: Texts with the same ids.
-        first_difference: The first text that differs with both lists of tokens, or None.
+        first_difference: The first text that differs with both lists of tokens (named by the original), or None.
+        shifted: What has other ids than the original vocabulary's line numbers, and from which line on, or None.
     """
 
     unidata_version: str
     probes: int
     identical: int
     first_difference: Mapping[str, Any] | None
+    shifted: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `--json` and hubpush.json have it."""
@@ -173,6 +175,7 @@ class TokenIds:
             "identical": self.identical,
             "known": 0,
             "first_difference": dict(self.first_difference) if self.first_difference else None,
+            "shifted": self.shifted,
         }
 
 
@@ -206,6 +209,8 @@ class ParityReport:
             wrong.append(f"{len(self.weights.different)} tensor(s) are not their variable's bits: {names}")
         if self.weights.unread:
             wrong.append(f"tensors without a variable: {', '.join(self.weights.unread[:3])}")
+        if self.tokenizer.shifted is not None:
+            wrong.append(f"the vocabulary is not the original's: {self.tokenizer.shifted}")
         if (first := self.tokenizer.first_difference) is not None:
             count = self.tokenizer.probes - self.tokenizer.identical
             wrong.append(
