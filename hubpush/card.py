@@ -38,7 +38,7 @@ class Context:
         repo_id: Where the model is published.
         tag: The version's tag.
         pipeline_tag: The Hub's task.
-        is_official: Whether the repo belongs to the authors' own organisation.
+        is_copy: Whether the authors are known to publish their own conversion, and this repo is not theirs.
         release: The release's facts, as the family file gives them.
         family: `title` and `summary` of the family.
         siblings: `name`, `title`, `repo_id` of every release of the family.
@@ -59,7 +59,7 @@ class Context:
     repo_id: str
     tag: str
     pipeline_tag: str
-    is_official: bool
+    is_copy: bool
     release: Mapping[str, Any]
     family: Mapping[str, str]
     siblings: tuple[Mapping[str, str], ...]
@@ -102,7 +102,7 @@ def context(
         repo_id=repo_id,
         tag=f"v{history[-1].version}",
         pipeline_tag=pipeline_tag(release, build),
-        is_official=release.official_repo is not None and release.official_repo.partition("/")[0] == owner,
+        is_copy=release.official_repo is not None and release.official_repo.partition("/")[0] != owner,
         release=release.model_dump(mode="json"),
         family={"title": family.title, "summary": family.summary},
         siblings=tuple({"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases),
@@ -141,7 +141,7 @@ def front_matter(release: Release, task: str) -> dict[str, Any]:
         "tags": list(dict.fromkeys([release.architecture, *release.tags, "tensorflow-conversion", "hubpush"])),
         "datasets": list(release.datasets),
     }
-    if task == "fill-mask":
+    if task == "fill-mask" and "en" in release.language:
         data["widget"] = [{"text": "Paris is the [MASK] of France.", "example_title": "Capital"}]
     return {key: value for key, value in data.items() if value not in (None, [])}
 
