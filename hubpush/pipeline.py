@@ -158,7 +158,7 @@ def survey(job: Job) -> tuple[publish.Remote, Need]:
     except HubUnavailableError:
         if not job.options.dry_run or job.embedded:
             raise
-        remote = publish.Remote(exists=False)  # a plan against an empty Hub; the summary says so
+        remote = publish.Remote(exists=False, is_reachable=False)
     if not job.options.overwrite:
         publish.require_untouched(remote, job.repo_id)
     return remote, decide(job, remote)
@@ -181,26 +181,22 @@ def decide(job: Job, remote: publish.Remote) -> Need:
     return "nothing" if publish.is_settled(remote, _candidate(job, found.build, None).inputs()) else "card"
 
 
-def preflight(jobs: Sequence[tuple[Job, publish.Remote]]) -> None:
-    """Check what would fail later, before the first byte is fetched: cards, rights, packages, disk space.
+def preflight(jobs: Sequence[Job]) -> None:
+    """Check what a whole run needs, before the first byte is fetched: packages and disk space.
 
     Raises:
-        HubpushError: The first thing that would fail.
+        MissingExtraError: Parity is asked for and its packages are not installed.
+        SourceError: The disk is too small.
     """
-    for job, _ in jobs:
-        card.check_facts(job.release)
-    if any(job.options.prove for job, _ in jobs):
+    if any(job.options.prove for job in jobs):
         from hubpush import parity
 
         parity.require_installed()
-    for job, remote in jobs:
-        if not job.options.dry_run:
-            publish.check_rights(client(job), job.repo_id, remote, embedded=job.embedded)
-    with ThreadPoolExecutor(8) as threads:
-        sizes = list(threads.map(lambda entry: _archive_size(entry[0]), jobs))
     if jobs:
+        with ThreadPoolExecutor(8) as threads:
+            sizes = list(threads.map(_archive_size, jobs))
         # Archives stay for the next run; beside each the checkpoint unpacked (while it is read) and the built folder.
-        source.require_space(jobs[0][0].work, 3 * sum(sizes))
+        source.require_space(jobs[0].work, 3 * sum(sizes))
 
 
 def carry(job: Job, tell: Tell) -> Outcome:
@@ -227,7 +223,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
                 )
                 (job.folder / "README.md").write_text(step.readme, encoding="utf-8", newline="\n")
             if job.options.dry_run:
-                return _planned(job, candidate, step, seconds)
+                return _planned(job, remote, candidate, step, seconds)
             with _timed("push", job, tell, seconds):
                 published = publish.publish(
                     client(job),
@@ -294,7 +290,7 @@ def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfin
 
 
 def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Outcome], None]) -> list[Outcome]:
-    """Carry a family: survey all, check what would fail, then do what is needed, in processes of their own.
+    """Carry a family: look at all repos, check what would fail, then do what is needed, in processes of their own.
 
     Args:
         jobs: The releases.
@@ -314,16 +310,16 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
         outcomes[outcome.name] = outcome
         done(outcome)
 
-    needed: list[tuple[Job, publish.Remote]] = []
+    needed: list[Job] = []
     with ThreadPoolExecutor(min(8, len(jobs))) as threads:
-        for job, result in zip(jobs, threads.map(_surveyed, jobs), strict=True):
-            if isinstance(result, Outcome):
-                finish(result)
+        for job, outcome in zip(jobs, threads.map(_surveyed, jobs), strict=True):
+            if outcome is None:
+                needed.append(job)
             else:
-                needed.append((job, result))
+                finish(outcome)
     preflight(needed)
     if workers <= 1 or len(needed) <= 1:
-        for job, _ in needed:
+        for job in needed:
             finish(carry(job, tell))
     else:
         with (
@@ -335,7 +331,7 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
                 initargs=(queue, workers),
             ) as executor,
         ):
-            futures = {executor.submit(_carry_in_worker, job): job for job, _ in needed}
+            futures = {executor.submit(_carry_in_worker, job): job for job in needed}
             try:
                 for future in as_completed(futures):
                     try:
@@ -490,15 +486,18 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
     return build
 
 
-def _surveyed(job: Job) -> Outcome | publish.Remote:
-    """For a thread: the outcome of a release that needs nothing (or cannot be looked at), else what stands there."""
+def _surveyed(job: Job) -> Outcome | None:
+    """The outcome of a release that needs nothing, or whose push would be refused; None if there is work to do."""
     try:
         remote, need = survey(job)
+        if need in ("nothing", "held") and remote.manifest is not None:
+            return _settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
+        card.check_facts(job.release)
+        if not job.options.dry_run:
+            publish.check_rights(client(job), job.repo_id, remote, embedded=job.embedded)
     except HubpushError as error:
         return _failed(job, error)
-    if need in ("nothing", "held") and remote.manifest is not None:
-        return _settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
-    return remote
+    return None
 
 
 def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
@@ -616,7 +615,13 @@ def _settled(
     )
 
 
-def _planned(job: Job, candidate: publish.Candidate, step: publish.Plan, seconds: Mapping[str, float]) -> Outcome:
+def _planned(
+    job: Job,
+    remote: publish.Remote,
+    candidate: publish.Candidate,
+    step: publish.Plan,
+    seconds: Mapping[str, float],
+) -> Outcome:
     return Outcome(
         name=job.release.name,
         repo_id=job.repo_id,
@@ -631,7 +636,7 @@ def _planned(job: Job, candidate: publish.Candidate, step: publish.Plan, seconds
             if path in step.adds
         },
         seconds=dict(seconds),
-        change=step.change,
+        change=step.change + ("" if remote.is_reachable else "; the Hub was not reached: planned against an empty one"),
         deletes=step.deletes,
         card=str(job.folder / "README.md"),
     )

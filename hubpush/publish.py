@@ -44,6 +44,7 @@ class Remote:
         files: Files of `main`, with SHA-256 for LFS files and git ids for the others.
         manifest: The ledger, if the repo has one.
         drift: Published files, or generated parts of the card, that were changed or removed since.
+        is_reachable: False for the empty Hub that a dry run without network plans against.
     """
 
     exists: bool
@@ -52,6 +53,7 @@ class Remote:
     files: Mapping[str, RemoteFile] | None = None
     manifest: Manifest | None = None
     drift: tuple[str, ...] = ()
+    is_reachable: bool = True
 
 
 @dataclass(frozen=True)
@@ -323,7 +325,7 @@ def check_rights(api: HfApi, repo_id: str, remote: Remote, *, embedded: bool) ->
         if remote.exists:
             api.auth_check(repo_id, write=True)
         elif not embedded:
-            me = api.whoami()
+            me = api.whoami(cache=True)  # one call for a family: the Hub limits this one strictly
             owners = {me["name"], *(org["name"] for org in me.get("orgs", []))}
             if owner not in owners:
                 raise HubRefusedError(
