@@ -132,7 +132,7 @@ def test_rendering_twice_anywhere_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_persons_text_is_kept_where_it_stood(tmp_path: Path) -> None:
-    """Text outside the markers survives a new rendering behind the region it stood behind; generated text is replaced."""
+    """Text outside the markers survives a new rendering where it stood; generated text is replaced."""
     context = _context(tmp_path, "not-run")
     first = card.render(context)
     mine = "I fine-tuned this on cat pictures.\n\n| a | b |\n|--|--|\n| 1 | 2 |"

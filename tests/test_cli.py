@@ -434,7 +434,7 @@ BAD: dict[str, tuple[Callable[[Path], object], int, str]] = {
 def test_bad_input_gives_a_code_a_message_a_hint_and_pushes_nothing(
     shop: Workshop, checkpoint: Path, what: str
 ) -> None:
-    """Each thing that can be wrong with a checkpoint ends with its exit code, its reason, a hint, and an untouched Hub."""
+    """Each thing that can be wrong with a checkpoint ends with its exit code, a reason, a hint, an untouched Hub."""
     spoil, code, words = BAD[what]
     spoil(checkpoint)
     result = shop.single(checkpoint)

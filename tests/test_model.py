@@ -32,6 +32,7 @@ FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config
 # What a checkpoint holds, and the transformers class that it is published as.
 CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "all heads": (HEADS, "BertForPreTraining"),
+    "eleven layers": (HEADS, "BertForPreTraining"),  # "layer_10" sorts before "layer_2"
     "mlm": (("mlm",), "BertForMaskedLM"),
     "mlm and pooler": (("pooler", "mlm"), "BertForMaskedLM"),
     "mlm and nsp": (("mlm", "nsp"), "BertForMaskedLM"),
@@ -69,7 +70,9 @@ def cases(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     """Every case, converted once. Read only."""
     made, top = {}, tmp_path_factory.mktemp("cases")
     for name, (heads, class_name) in CASES.items():
-        prefix = release / "bert_model.ckpt" if heads == HEADS else write_release(top / name, heads=heads)
+        config = TINY | {"num_hidden_layers": 11 if name == "eleven layers" else 3}
+        is_shared = heads == HEADS and config == TINY
+        prefix = release / "bert_model.ckpt" if is_shared else write_release(top / name, config=config, heads=heads)
         made[name] = Case(prefix, top / f"{name} out", class_name, _convert(prefix, top / f"{name} out"))
     return made
 
@@ -107,7 +110,8 @@ def _by_transformers(case: Case, folder: Path) -> Path:
 
     kind = getattr(transformers, case.class_name)
     headless = case.class_name == "BertModel"
-    made = kind(transformers.BertConfig(**TINY | {"hidden_act": "gelu_pytorch_tanh"}), **_options(case))
+    config = {**case.conversion.original, "hidden_act": "gelu_pytorch_tanh"}
+    made = kind(transformers.BertConfig(**config), **_options(case))
     state = {
         k.removeprefix("bert.") if headless else k: torch.from_numpy(v) for k, v in _by_tensorflow(case.prefix).items()
     }
@@ -325,15 +329,22 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("layers", [2, 4, 10**6, 2**31 - 1])
-def test_config_of_another_depth_is_refused(layers: int, release: Path) -> None:
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (2, "unknown variable bert/encoder/layer_2/attention/output/LayerNorm/beta"),
+        (4, "missing variable bert/encoder/layer_3/attention/self/query/kernel"),
+        (2**31 - 1, r"asks for 2,147,483,647 layers, the checkpoint has 62 variables"),
+    ],
+)
+def test_config_of_another_depth_is_refused(layers: int, message: str, release: Path) -> None:
     """A config with fewer or more layers than the checkpoint is a mistake, at once even if it declares two billion."""
-    with pytest.raises(ModelError, match=r"layer_2|layers"):
+    with pytest.raises(ModelError, match=message):
         _account(release / "bert_model.ckpt", TINY | {"num_hidden_layers": layers}).require()
 
 
 def test_object_based_checkpoint_is_refused_as_what_it_is(tmp_path: Path) -> None:
-    """A checkpoint that TensorFlow 2 wrote by object paths is named as such, before its variables are called unknown."""
+    """A checkpoint that TensorFlow 2 wrote by object paths is named as such; its variables are not called unknown."""
     tf = tensorflow()
     prefix = tf.train.Checkpoint(dense=tf.Variable([1.0, 2.0])).save(str(tmp_path / "model"))
     with pytest.raises(CheckpointError, match="object-based checkpoint of TensorFlow 2") as caught:
@@ -353,13 +364,16 @@ def _poison(variables: Variables, name: str, *values: float) -> Variables:
 def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
     """NaN and infinity stop the conversion with every variable's name and count, and leave nothing behind."""
     words, kernel = "bert/embeddings/word_embeddings", "bert/encoder/layer_1/intermediate/dense/kernel"
-    variables = _poison(bert_variables(TINY), words, np.nan, np.inf, -np.inf)
+    config = TINY | {"vocab_size": 10_007}  # word embeddings of more than one block
+    variables = _poison(bert_variables(config), words, np.nan, np.inf, -np.inf)
+    variables[words][-1, -1] = np.nan
     variables = _poison(variables, kernel, np.nan)
-    prefix = write_release(tmp_path / "r", extra_variables={name: variables[name] for name in (words, kernel)})
+    poisoned = {name: variables[name] for name in (words, kernel)}
+    prefix = write_release(tmp_path / "r", config=config, extra_variables=poisoned)
     with pytest.raises(ModelError) as caught:
         _convert(prefix, tmp_path / "out")
     assert "2 variable(s) hold NaN or infinity" in caught.value.message
-    assert f"{words}: 3 of {TINY['vocab_size'] * TINY['hidden_size']:,}" in caught.value.message
+    assert f"{words}: 4 of 320,224" in caught.value.message
     assert f"{kernel}: 1 of 2,048" in caught.value.message
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -447,7 +461,7 @@ def test_bytes_do_not_depend_on_the_process(
 
 
 def test_memory_stays_at_a_few_kernels(tmp_path: Path) -> None:
-    """Converting 60 MB takes the memory of a few kernels and blocks of 1 MiB, not that of the model or its largest table."""
+    """Converting 60 MB takes the memory of a few kernels and blocks of 1 MiB, not that of the model or of a table."""
     config = TINY | {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 2, "vocab_size": 52_000}
     prefix = write_checkpoint(tmp_path / "large", bert_variables(config, heads=()))
     account = _account(prefix, config)
@@ -519,7 +533,7 @@ BAD_CONFIGS: dict[str, tuple[str | bytes, str]] = {
     "depth bomb": ("[" * 60_000, "is nested like no config"),
     "depth bomb of objects": ('{"a":' * 10_000 + "1" + "}" * 10_000, "is nested like no config"),
     "too large": (_with() + " " * 65_536, "is larger than 64 KiB"),
-    "number without end": (_with(vocab_size=1).replace("1,", "1" * 60_000 + ",", 1), "is not JSON"),
+    "number without end": (_with().replace("1237", "1" * 60_000), "is not JSON"),
     "not JSON": ("vocab_size: 1237", "is not JSON"),
     "empty": ("", "is not JSON"),
     "not an object": ("[1237]", "is not a JSON object"),
@@ -589,7 +603,7 @@ _JSON = st.recursive(
     max_leaves=8,
 )
 _KEYS = st.sampled_from([*sorted(row.key for row in BERT.config), "hidden_act", "model_type", "architectures", "x"])
-_FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def _reads_or_refuses(path: Path, text: str) -> None:
@@ -618,7 +632,7 @@ def test_any_text_is_read_or_refused(text: str, tmp_path: Path) -> None:
 @_FUZZ
 @given(changes=st.dictionaries(_KEYS, _JSON, max_size=3))
 def test_any_change_of_a_config_is_read_or_refused(changes: dict[str, Any], tmp_path: Path) -> None:
-    """No value at any key of a good config raises anything but a ModelError, and none that is accepted is of another type."""
+    """No value at any key raises anything but a ModelError, and none that is accepted is of another type."""
     _reads_or_refuses(tmp_path / "c.json", json.dumps(TINY | changes))
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,13 +156,17 @@ class _Sum:
         import numpy as np
 
         ours, theirs = published.astype(np.float64, copy=False), reference.astype(np.float64, copy=False)
+        self.count, self.width = self.count + ours.shape[0], ours.shape[1]
+        if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+            # What is not a number must not vanish in a maximum, and JSON has no infinity to write it with.
+            self.total = self.max_abs = sys.float_info.max
+            self.min_cosine = -1.0
+            return
         gap = np.abs(ours - theirs)
         norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
         cosines = np.divide(np.einsum("ij,ij->i", ours, theirs), norms, out=np.ones_like(norms), where=norms > 0)
-        self.count, self.width = self.count + ours.shape[0], ours.shape[1]
         self.total += float(gap.sum())
-        # A difference that is not a number must not vanish in a maximum.
-        self.max_abs = max(self.max_abs, float(gap.max()) if np.isfinite(gap).all() else float("inf"))
+        self.max_abs = max(self.max_abs, float(gap.max()))
         self.scale = max(self.scale, float(np.abs(theirs).max()))
         self.min_cosine = min(self.min_cosine, float(cosines.min()))
 
@@ -217,7 +223,10 @@ def _sample(inputs: _Rows, outputs: _Rows) -> dict[str, Any]:
     values = {}
     for name, array in outputs.items():
         places = np.unique(np.linspace(0, array.size - 1, _SAMPLES).astype(int))
-        values[name] = {"places": places.tolist(), "values": array.reshape(-1)[places].tolist()}
+        values[name] = {
+            "places": places.tolist(),
+            "values": [v if math.isfinite(v) else None for v in array.reshape(-1)[places].tolist()],
+        }
     return {"inputs": {name: array.tolist() for name, array in inputs.items()}, "outputs": values}
 
 

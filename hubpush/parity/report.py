@@ -35,7 +35,7 @@ class Difference:
     Attributes:
         output: Name of the output.
         shape: Positions (or probes) compared, and size of the vector at each.
-        max_abs: Largest absolute difference.
+        max_abs: Largest absolute difference; the largest float (1.8e+308) where a side is not a number.
         mean_abs: Mean absolute difference.
         min_cosine: Smallest cosine between the two vectors of one position.
         scale: Largest absolute value of the reference.
