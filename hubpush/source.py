@@ -236,8 +236,8 @@ def unpack(path: Path, into: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as packed, target.open("xb") as unpacked:
                     _copy(packed, unpacked, entry.file_size, f"{path.name}: {entry.filename}")
-    # ValueError and OverflowError: names that are not UTF-8, offsets beyond every file.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError) as error:
+    # ValueError: names that are not UTF-8, offsets beyond every file.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise SourceError(
             f"{path.name} is not a sound zip: {error}", hint="fetch it again; compare its digest with the publisher's"
         ) from None

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import hubpush.cli
-import hubpush.publish  # some stations have errors of their own, which are told from the others by their base
-from hubpush import errors
+from hubpush import errors, publish
 from hubpush.errors import HubpushError, redact
 from tests.conftest import CANARY
 
@@ -43,6 +41,13 @@ def test_exit_codes_are_those_of_the_documented_table() -> None:
     """Every error of errors.py has the exit code that the command line promises, and none is without a row."""
     here = {kind.__name__: kind.exit_code for kind in every_kind() if kind.__module__ == errors.__name__}
     assert here == CODES
+
+
+def test_an_error_of_one_module_alone_counts_as_its_stations() -> None:
+    """What a module derives for itself keeps the exit code and the two arguments of its station's error."""
+    own = [kind for kind in every_kind() if kind.__module__ == publish.__name__]
+    assert own
+    assert all(kind.exit_code in CODES.values() and kind.__init__ is HubpushError.__init__ for kind in own)
 
 
 def test_no_two_stations_share_an_exit_code() -> None:
