@@ -20,7 +20,7 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from hubpush import metadata
+from hubpush import catalog, metadata
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Family, Release
 from hubpush.errors import CardError
@@ -54,6 +54,7 @@ class Context:
         probe_count: Number of probe texts.
         history: All versions up to this one, the oldest first.
         command: The command line that makes this again.
+        source_is_public: Whether the source is a URL, which anybody can fetch.
     """
 
     repo_id: str
@@ -75,13 +76,13 @@ class Context:
     probe_count: int
     history: tuple[Mapping[str, str], ...]
     command: str
+    source_is_public: bool
 
 
-def facts(family: Family, release: Release, repo_id: str, command: str) -> dict[str, Any]:
-    """What a card states that no measurement gives; part of its identity."""
+def facts(family: Family, release: Release, repo_id: str) -> dict[str, Any]:
+    """What a card states that no measurement gives; part of its identity. How somebody typed the command is not."""
     return {
         "repo_id": repo_id,
-        "command": command,
         "family": {"title": family.title, "summary": family.summary},
         "siblings": [[r.name, r.title] for r in family.releases],
         "release": release.model_dump(mode="json", exclude_defaults=True),
@@ -120,6 +121,7 @@ def context(
         probe_count=sum(len(batch["inputs"]["input_ids"]) for batch in samples["batches"]),
         history=tuple(past.model_dump() for past in history),
         command=command,
+        source_is_public=catalog.is_allowed_url(build.source.name),
     )
 
 
@@ -209,10 +211,11 @@ def merge(regions: Mapping[str, str], existing: str | None) -> str:
     return "\n\n".join(parts)
 
 
-def generated(text: str) -> str:
-    """The generated parts of a card: its front matter and everything between markers; a change in them is drift."""
+def generated(text: str) -> dict[str, str]:
+    """Digests of the generated parts of a card: `front matter` and every region; a change in them is drift."""
     yaml, body = metadata.split_front_matter(text)
-    return "\n".join([yaml or "", *(found.group() for found in _REGION.finditer(body))])
+    parts = {"front matter": yaml or "", **{found["name"]: found.group() for found in _REGION.finditer(body)}}
+    return {name: hashlib.sha256(part.encode()).hexdigest() for name, part in parts.items()}
 
 
 @cache

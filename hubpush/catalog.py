@@ -7,6 +7,7 @@ docs/family-files.md.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import json
 import re
@@ -14,12 +15,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubpush.architectures import ARCHITECTURES, Activation
-from hubpush.errors import CatalogError
+from hubpush.errors import CatalogError, UsageError
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -42,6 +43,14 @@ def _repo_name(name: str) -> str:
 def _source(value: str) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) and not is_allowed_url(value):
         raise ValueError("must be an https:// URL (http:// for this machine alone) or a path beside the family file")
+    if is_allowed_url(value) and "@" in value.split("/")[2]:
+        raise ValueError("must not hold a user name or password: it stands on the card")
+    return value
+
+
+def _arxiv(value: str) -> str:
+    if not re.fullmatch(r"\d{4}\.\d{4,5}", value):
+        raise ValueError("must be an arXiv id such as 1810.04805, not a URL")
     return value
 
 
@@ -108,7 +117,7 @@ class Release(BaseModel):
     intended_use: Text | None = None
     limitations: Text | None = None
     homepage: Text | None = None
-    arxiv: Annotated[tuple[Annotated[str, Field(pattern=r"^\d{4}\.\d{4,5}$")], ...], Field(strict=False)] = ()
+    arxiv: Annotated[tuple[Annotated[str, AfterValidator(_arxiv)], ...], Field(strict=False)] = ()
     citations: Texts = ()
     official_repo: RepoId | None = None
     note: Text | None = None
@@ -116,6 +125,24 @@ class Release(BaseModel):
     data_sha256: Sha256 | None = None
     glue: Mapping[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     glue_note: Text | None = None
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        sizes = {row.key for row in ARCHITECTURES[self.architecture].config if row.kind == "size"}
+        if odd := sorted(self.config.keys() - sizes):
+            raise ValueError(
+                f"config: {', '.join(odd)} is not a size of {self.architecture}: {', '.join(sorted(sizes))}"
+            )
+        if self.license == "other" and not (self.license_name and self.license_link):
+            raise ValueError("license: other needs license_name and license_link")
+        return self
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What nobody said about this release and hubpush takes for granted."""
+        if "activation" in self.model_fields_set:
+            return ()
+        return (f"the activation is {self.activation}, as google-research/bert computes it since 2019-02-07",)
 
 
 class Family(BaseModel):
@@ -246,7 +273,7 @@ def select(family: Family, patterns: Iterable[str]) -> tuple[Release, ...]:
         if not any(fnmatch.fnmatchcase(release.name.lower(), pattern.lower()) for release in family.releases):
             raise CatalogError(
                 f"no release of {family.name} matches {pattern!r}",
-                hint=f"`hubpush catalog {family.name}` lists them; quote globs so that the shell leaves them alone",
+                hint="`hubpush catalog` with this family lists them; quote globs so that the shell leaves them alone",
             )
     return tuple(
         r
@@ -259,7 +286,7 @@ def single(repo_id: str, source: str, **facts: Any) -> Family:
     """A family of one: a checkpoint that somebody has, without a family file.
 
     Raises:
-        CatalogError: The repo id or one of the facts is not valid.
+        UsageError: The repo id or one of the facts is not valid.
     """
     name = repo_id.partition("/")[2]
     try:
@@ -267,10 +294,10 @@ def single(repo_id: str, source: str, **facts: Any) -> Family:
         # A local path is no URL and no path beside a family file; it is given to the source station as it is.
         release = Release.model_validate({"name": name, "title": name, "source": source, **facts})
     except ValidationError as error:
-        lines = "; ".join(f"{key}: {text}" for key, text in _explain(error, [], {}).items())
-        raise CatalogError(lines, hint="see `hubpush convert-and-upload --help`") from None
+        lines = "; ".join(f"--{key}: {text}" for key, text in _explain(error, [], {}).items())
+        raise UsageError(lines, hint="see `hubpush convert-and-upload --help`") from None
     except ValueError as error:
-        raise CatalogError(f"--repo-id {repo_id!r} {error}", hint="for example --repo-id my-org/my-bert") from None
+        raise UsageError(f"--repo-id {repo_id!r} {error}", hint="for example --repo-id my-org/my-bert") from None
     return Family(format=1, name=name, title=name, summary=f"The checkpoint {name}.", releases=(release,))
 
 
@@ -299,7 +326,10 @@ def _explain(error: ValidationError, releases: list[Any], defaults: object) -> d
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
         text = entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
-            text = "is not a key here"
+            near = difflib.get_close_matches(str(place[-1]), [*Release.model_fields, *Family.model_fields], 1)
+            text = "is not a key here" + (f"; did you mean {near[0]}?" if near else "")
+        elif entry["type"] == "tuple_type":
+            text = 'must be a list, for example ["en"]'
         elif entry["type"] == "missing":
             text = "is missing"
         problems[key or "file"] = text[0].lower() + text[1:]

@@ -134,7 +134,12 @@ def convert_and_upload(
         bool, typer.Option("--dry-run", help="Do everything but the push: print the plan and the cards.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Releases at a time, each in a process of its own.")] = 1,
-    no_parity: Annotated[bool, typer.Option("--no-parity", help="Do not compare; the card then says NOT RUN.")] = False,
+    no_parity: Annotated[
+        bool,
+        typer.Option(
+            "--no-parity", help="Do not compare: the card says NOT RUN, unless these very inputs were proven before."
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Push although parity fails; the card then says FAIL.")
     ] = False,
@@ -170,14 +175,14 @@ def convert_and_upload(
         allow_nonfinite=allow_nonfinite,
     )
     chosen: Any = activation.value if activation else None
-    assumed: tuple[str, ...] = ()
     if repo_id is not None:
         plan = _single(repo_id, source, license_id, tuple(language or ()), cased, chosen, org=org, models=models)
-        found, lock, base, mirror, releases, repo_ids, command, assumed = plan
+        found, lock, base, mirror, releases, repo_ids, command = plan
     else:
         if org is None:
             raise UsageError(
-                "--org is missing", hint="name the owner of the repos: hubpush convert-and-upload --org my-org"
+                "--org is missing",
+                hint="name the owner of the repos; for one checkpoint give --source, --repo-id and --license",
             )
         if license_id or language:
             raise UsageError("--license and --language belong to one checkpoint", hint="a family file says them itself")
@@ -189,10 +194,11 @@ def convert_and_upload(
         releases = tuple(r.model_copy(update={**override, **note}) for r in catalog.select(found, models or ()))
         repo_ids = {release.name: _repo_id(org, release.name) for release in releases}
         flags = _flags(cased, chosen)
-        named = "" if family == "bert-miniatures" else f" --family {Path(family).name}"
+        suffix = ".toml" if path == Path(family) else ""
+        named = "" if family == "bert-miniatures" else f" --family {found.name}{suffix}"
         command = {r.name: f"hubpush convert-and-upload{named} --org {org} {r.name}{flags}" for r in releases}
-    for sentence in assumed:
-        _say(f"Assumed: {sentence}")
+    for sentence in dict.fromkeys(sentence for release in releases for sentence in release.assumptions):
+        _say(f"Assumed: {sentence} (--activation, or `activation` in a family file, says otherwise)")
     with pipeline.hub(hub) as (endpoint, embedded):
         todo = pipeline.jobs_of(
             found,
@@ -207,7 +213,6 @@ def convert_and_upload(
             commands=command,
             options=options,
             single=repo_id is not None,
-            assumed=assumed,
         )
         with _progress([job.release.name for job in todo], quiet=mode is Format.quiet) as (tell, done):
             try:
@@ -368,6 +373,8 @@ def convert(
         _say(
             f"{done.config['architectures'][0]}, {done.parameters:,} parameters, {casing}, {done.config['hidden_act']}"
         )
+        for sentence in release.assumptions:
+            _say(f"Assumed: {sentence} (--activation says otherwise)")
         for fate in done.account.dropped():
             _say(f"Left out: {fate.variable.name} ({fate.reason})")
 
@@ -402,7 +409,7 @@ def _single(
     *,
     org: str | None,
     models: Sequence[str] | None,
-) -> tuple[Family, Lock, Path, str | None, tuple[Release, ...], dict[str, str], dict[str, str], tuple[str, ...]]:
+) -> tuple[Family, Lock, Path, str | None, tuple[Release, ...], dict[str, str], dict[str, str]]:
     """One checkpoint without a family file, as a family of one."""
     from hubpush import catalog
 
@@ -415,20 +422,18 @@ def _single(
             hint="hubpush convert-and-upload --source ./model.ckpt --repo-id me/my-bert --license apache-2.0",
         )
     facts: dict[str, Any] = {"license": license_id, "language": language, "cased": cased}
-    assumed: tuple[str, ...] = ()
     if activation is not None:
         facts |= {"activation": activation, "activation_source": "chosen with --activation"}
-    else:
-        assumed = ("activation gelu_pytorch_tanh, as google-research/bert has it since 2019-02; see --activation",)
     # Of a path only its last part is written anywhere: a card must not show where somebody keeps files.
     path = None if "://" in source else Path(source).resolve()
     family = catalog.single(repo_id, source if path is None else path.name, **facts)
     release = family.releases[0]
-    command = f"hubpush convert-and-upload --source {release.source} --repo-id {repo_id} --license {license_id}"
+    named = release.source.partition("?")[0]  # a query may hold a secret
+    command = f"hubpush convert-and-upload --source {named} --repo-id {repo_id} --license {license_id}"
     command += "".join(f" --language {code}" for code in language) + _flags(cased, activation)
     base = Path.cwd() if path is None else path.parent
     names = {release.name: repo_id}
-    return family, catalog.Lock(), base, None, (release,), names, {release.name: command}, assumed
+    return family, catalog.Lock(), base, None, (release,), names, {release.name: command}
 
 
 def _flags(cased: bool | None, activation: str | None) -> str:
@@ -523,6 +528,9 @@ def _show_outcomes(
         if dry_run:
             _show_plans(outcomes)
         _show_table([_summary(outcome) for outcome in outcomes], Format.human)
+    known = {sentence for release in family.releases for sentence in release.assumptions}
+    for sentence in dict.fromkeys(s for o in outcomes for s in o.assumed if s not in known):
+        _say(f"Assumed: {sentence}")
     for outcome in outcomes:
         if outcome.error:
             _say(f"\nError: {outcome.name}: {redact(str(outcome.error['message']))}")

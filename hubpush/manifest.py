@@ -115,7 +115,7 @@ class Manifest(BaseModel):
         inputs: The identities.
         build: The conversion.
         files: Everything that was published but this file, README.md included.
-        card_sha256: Digest of the generated parts of README.md; a person may write around them.
+        card_parts: Digests of the generated parts of README.md by name; a person may write around them.
         history: All versions up to this one, the oldest first.
         hold: Set by a person or a rollback: nothing is published until it is lifted.
     """
@@ -129,7 +129,7 @@ class Manifest(BaseModel):
     inputs: Inputs
     build: Build
     files: Mapping[str, File]
-    card_sha256: Sha256
+    card_parts: Mapping[str, Sha256]
     history: tuple[Past, ...] = ()
     hold: bool = False
 

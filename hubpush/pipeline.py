@@ -82,7 +82,6 @@ class Job:
         embedded: Whether it is an embedded one.
         work: Directory for downloads, unpacked checkpoints and built folders.
         command: The command line that makes this release again.
-        assumed: What nobody said and hubpush took for granted.
         options: What the person decided.
     """
 
@@ -97,7 +96,6 @@ class Job:
     embedded: bool
     work: Path
     command: str
-    assumed: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
 
     def location(self) -> str | Path:
@@ -133,6 +131,7 @@ class Outcome:
     change: str | None = None
     deletes: tuple[str, ...] = ()
     card: str | None = None
+    assumed: tuple[str, ...] = ()
 
 
 def client(job: Job) -> HfApi:
@@ -177,7 +176,7 @@ def decide(job: Job, remote: publish.Remote) -> Need:
     if job.options.prove and found.build.verdict == "not-run":
         return "build"
     if remote.drift:
-        return "build" if any(path != publish.README for path in remote.drift) else "card"
+        return "card" if all(path.startswith(publish.README) for path in remote.drift) else "build"
     return "nothing" if publish.is_settled(remote, _candidate(job, found.build, None).inputs()) else "card"
 
 
@@ -361,7 +360,6 @@ def jobs_of(
     commands: Mapping[str, str],
     options: Options,
     single: bool = False,
-    assumed: tuple[str, ...] = (),
 ) -> list[Job]:
     """One job for each release."""
     return [
@@ -377,7 +375,6 @@ def jobs_of(
             embedded=embedded,
             work=work,
             command=commands[release.name],
-            assumed=assumed,
             options=options,
         )
         for release in releases
@@ -455,7 +452,7 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
     dropped: dict[str, list[str]] = {}
     for fate in account.dropped():
         dropped.setdefault(fate.reason, []).append(fate.variable.name)
-    casing = [f"{'cased' if cased else 'uncased'}, as the vocabulary plainly is"] if release.cased is None else []
+    casing = f"the model is {'cased' if cased else 'uncased'}, as its vocabulary plainly is"
     build = Build(
         weights_inputs=weights_inputs,
         source=manifest.Source(
@@ -470,7 +467,7 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
             "config": dict(converted.config),
             "variables": len(account.fates),
             "dropped": dropped,
-            "assumed": [*job.assumed, *casing],
+            "assumed": [*release.assumptions, *([casing] if release.cased is None else [])],
         },
         files={
             path.name: manifest.describe(path, converted.sha256 if path.name == "model.safetensors" else None)
@@ -520,7 +517,7 @@ def _pin(job: Job, found: manifest.Manifest | None) -> Pin | None:
 def _source_name(job: Job) -> str:
     """What the manifest calls the source: the family's URL even where a mirror serves it; never a path of a machine."""
     declared = job.release.source
-    return declared if catalog.is_allowed_url(declared) else Path(declared).name
+    return source.display_name(declared if catalog.is_allowed_url(declared) else Path(declared))
 
 
 def _weights_inputs(job: Job, sha256: str) -> str:
@@ -612,6 +609,7 @@ def _settled(
         files={path: {"sha256": file.sha256, "size": file.size} for path, file in found.files.items()},
         seconds=dict(seconds or {}),
         change=found.history[-1].change if found.history else None,
+        assumed=tuple(found.build.model["assumed"]),
     )
 
 
@@ -639,6 +637,7 @@ def _planned(
         change=step.change + ("" if remote.is_reachable else "; the Hub was not reached: planned against an empty one"),
         deletes=step.deletes,
         card=str(job.folder / "README.md"),
+        assumed=tuple(candidate.build.model["assumed"]),
     )
 
 

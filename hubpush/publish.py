@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from hubpush import __version__, card
 from hubpush.catalog import Family, Release
 from hubpush.errors import CardError, DriftError, HubRefusedError, HubUnavailableError, redact
-from hubpush.manifest import NAME, Build, File, Inputs, Manifest, Past, card_inputs, describe_bytes, digest, parse
+from hubpush.manifest import NAME, Build, File, Inputs, Manifest, Past, card_inputs, describe_bytes, parse
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -93,7 +93,7 @@ class Candidate:
 
     def inputs(self) -> Inputs:
         """The identities of this candidate."""
-        facts = card.facts(self.family, self.release, self.repo_id, self.command)
+        facts = card.facts(self.family, self.release, self.repo_id)
         return Inputs(weights=self.build.weights_inputs, card=card_inputs(facts, card.templates_sha256(), self.build))
 
 
@@ -173,8 +173,8 @@ def look(api: HfApi, repo_id: str, cache: Path) -> Remote:
     drift = [path for path, file in manifest.files.items() if path != README and not _stands(files, path, file)]
     if README in manifest.files and not _stands(files, README, manifest.files[README]):
         text = _read(api, repo_id, README, head, cache) if README in files else ""
-        if digest(card.generated(text)) != manifest.card_sha256:
-            drift.append(README)
+        parts = card.generated(text)
+        drift += [f"{README} ({name})" for name, digest in manifest.card_parts.items() if parts.get(name) != digest]
     return Remote(True, head, tags, files, manifest, tuple(drift))
 
 
@@ -238,7 +238,7 @@ def plan(remote: Remote, candidate: Candidate, readme: str | None, today: str, *
         inputs=candidate.inputs(),
         build=candidate.build,
         files=files,
-        card_sha256=digest(card.generated(text)),
+        card_parts=card.generated(text),
         history=history,
     )
     there = remote.files or {}

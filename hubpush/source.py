@@ -115,8 +115,8 @@ def resolve(source: str, base: Path, mirror: str | None = None) -> str | Path:
 
 
 def display_name(location: str | Path) -> str:
-    """What may be written about a location: a URL as it is, of a local path the last part alone."""
-    return location if isinstance(location, str) else location.name
+    """What may be written about a location: a URL without its query, which may hold a secret; a path's last part."""
+    return location.partition("?")[0].partition("#")[0] if isinstance(location, str) else location.name
 
 
 def fetch(location: str | Path, downloads: Path, pin: Pin | None = None, progress: Progress | None = None) -> Archive:
@@ -416,18 +416,20 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) ->
     target = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(url.partition("?")[0]).name) or "archive")
     note = target.with_name(target.name + ".json")
     with FileLock(target.with_name(target.name + ".lock")):
+        if target.exists() and pin is not None and _digest(target)[0] != pin.sha256:
+            target.unlink()  # kept from before the pin changed
         if not target.exists():
             _receive(url, target, note, pin, progress)
         sha256, size = _digest(target)
         progress(size, size)
         try:
-            _check(url, sha256, size, pin)
+            _check(display_name(url), sha256, size, pin)
         except SourceError:
-            # Kept bytes that are not the pinned ones serve nobody: the next run starts from nothing.
+            # Bytes that are not the pinned ones serve nobody: the next run starts from nothing.
             target.unlink()
             raise
         etag = _read_note(note).get("etag")
-    return Archive(url, target, sha256, size, etag)
+    return Archive(display_name(url), target, sha256, size, etag)
 
 
 def _read_note(note: Path) -> dict[str, str | None]:
@@ -456,12 +458,14 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
                     return
             except httpx2.HTTPError as error:
                 why = f"{type(error).__name__}: {error}"
+                if isinstance(error, httpx2.ConnectError) and attempt:
+                    break  # no such host, or nobody listens: that does not pass within a minute
             except OSError as error:
                 raise SourceError(
                     f"{target.name} cannot be written: {error}", hint="check --work and the disk"
                 ) from None
     raise SourceError(
-        f"{url} did not come after {_ATTEMPTS} attempts ({why})",
+        f"{display_name(url)} did not come after {attempt + 1} attempts ({why})",
         hint="run the same command again: the download resumes where it stopped; or give a mirror with --source",
     )
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hubpush import catalog
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Family, Lock, Pin, Release, is_allowed_url, load, load_lock, select, single, write_lock
-from hubpush.errors import CatalogError
+from hubpush.errors import CatalogError, UsageError
 
 HEAD = 'format = 1\nname = "few"\ntitle = "Few"\nsummary = "A few."\n'
 RELEASE = '[[releases]]\nname = "{}"\ntitle = "T"\nsource = "a.zip"\nlicense = "mit"\n'
@@ -174,12 +174,12 @@ def test_a_mistake_in_the_defaults_is_named_once_and_there(tmp_path: Path) -> No
 
 def test_a_release_overrides_the_defaults(tmp_path: Path) -> None:
     """A default holds for the releases that do not say otherwise, and for those alone."""
-    text = HEAD + '[defaults]\nlicense = "gpl"\ncased = true\nconfig = { a = 1, b = 2 }\n'
+    text = HEAD + '[defaults]\nlicense = "gpl"\ncased = true\nconfig = { hidden_size = 1, vocab_size = 2 }\n'
     text += RELEASE.format("one").replace('license = "mit"\n', "")
-    text += RELEASE.format("two") + "cased = false\nconfig = { a = 3 }\n"
+    text += RELEASE.format("two") + "cased = false\nconfig = { hidden_size = 3 }\n"
     one, two = load(write(tmp_path, text))[0].releases
-    assert (one.license, one.cased, one.config) == ("gpl", True, {"a": 1, "b": 2})
-    assert (two.license, two.cased, two.config) == ("mit", False, {"a": 3})
+    assert (one.license, one.cased, one.config) == ("gpl", True, {"hidden_size": 1, "vocab_size": 2})
+    assert (two.license, two.cased, two.config) == ("mit", False, {"hidden_size": 3})
 
 
 def test_names_are_unique_whatever_their_case(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_name_that_the_hub_refuses_is_refused_here(tmp_path: Path, name: str) 
         "releases[0].name"
     }
     for repo_id in (f"org/{name}", f"{name}/model"):
-        with pytest.raises(CatalogError, match="--repo-id"):
+        with pytest.raises(UsageError, match="--repo-id"):
             single(repo_id, "a.zip", license="mit")
 
 
@@ -235,7 +235,7 @@ def test_every_name_that_is_taken_here_is_taken_by_the_client(name: str) -> None
     """What passes our rule passes huggingface_hub's."""
     try:
         single(f"org/{name}", "a.zip", license="mit")
-    except CatalogError:
+    except UsageError:
         assert name not in GOOD_NAMES
         return
     try:
@@ -440,7 +440,7 @@ def test_a_glob_without_a_match_is_an_error_even_beside_one_with(miniatures: Fam
     """A misspelt name is never left out silently."""
     with pytest.raises(CatalogError, match=r"no release of bert-miniatures matches 'bert-typo\*'") as caught:
         select(miniatures, iter(["*", "bert-typo*"]))
-    assert "hubpush catalog bert-miniatures" in caught.value.hint
+    assert "hubpush catalog" in caught.value.hint
 
 
 # One checkpoint without a family -------------------------------------------------------------------------------------
@@ -460,13 +460,39 @@ def test_a_single_checkpoint_is_a_family_of_one() -> None:
 @pytest.mark.parametrize("repo_id", ["", "x", "/", "x/", "/x", "a/b/c", "o--o/x", "o/x..y", "o/x ", "../x", "o/x.git"])
 def test_a_repo_id_that_is_none_is_refused(repo_id: str) -> None:
     """A repo id is OWNER/NAME, and the error repeats what was given."""
-    with pytest.raises(CatalogError, match=re.escape(f"--repo-id {repo_id!r}")):
+    with pytest.raises(UsageError, match=re.escape(f"--repo-id {repo_id!r}")):
         single(repo_id, "a.zip", license="mit")
 
 
 def test_wrong_facts_are_all_named() -> None:
     """Facts of a single checkpoint are held to the family file's rules, and all that are wrong are named."""
-    with pytest.raises(CatalogError) as caught:
+    with pytest.raises(UsageError) as caught:
         single("o/x", "http://example.org/a.zip", activation="relu", architecture="gpt", colour="red")
     keys = [part.partition(": ")[0] for part in caught.value.message.split("; ")]
-    assert sorted(keys) == ["activation", "architecture", "colour", "license", "source"]
+    assert sorted(keys) == ["--activation", "--architecture", "--colour", "--license", "--source"]
+
+
+def test_what_a_release_cannot_mean_is_refused(tmp_path: Path) -> None:
+    """A size that the architecture has not, a nameless licence and a password in a URL are mistakes of the file."""
+    for line, words in (
+        ("config = { num_hidden_layer = 2 }", "num_hidden_layer is not a size"),
+        ('license = "other"', "license_name"),
+        ('source = "https://me:secret@example.org/a.zip"', "password"),
+        ('arxiv = ["https://arxiv.org/abs/1810.04805"]', "arXiv id"),
+        ('licence = "mit"', "did you mean license?"),
+    ):
+        text = RELEASE.format("one")
+        key = line.partition(" ")[0]
+        kept = "\n".join(row for row in text.split("\n") if not row.startswith(f"{key} "))
+        found = mistakes(tmp_path, f"{HEAD}{kept}\n{line}\n")
+        assert any(words in mistake for mistake in found.values()), (line, found)
+        assert "secret" not in str(found)
+
+
+def test_what_nobody_said_is_told(tmp_path: Path) -> None:
+    """An activation that the file names is no assumption; one that it does not name is."""
+    one, two = load(write(tmp_path, HEAD + RELEASE.format("a") + RELEASE.format("b") + 'activation = "gelu"\n'))[
+        0
+    ].releases
+    assert "gelu_pytorch_tanh" in one.assumptions[0]
+    assert two.assumptions == ()

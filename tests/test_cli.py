@@ -351,10 +351,12 @@ def test_one_checkpoint_needs_no_family_file(shop: Workshop, checkpoint: Path) -
     """A prefix on a disk becomes a proven repo; what was assumed is said, and no path of the machine is published."""
     result = shop.single(checkpoint / "bert_model.ckpt")
     assert result.code == 0
-    assert "Assumed: activation gelu_pytorch_tanh" in result.err
+    assert "Assumed: the activation is gelu_pytorch_tanh" in result.err
+    assert "Assumed: the model is uncased" in result.err
     assert shop.published() == ["me/mine"]
     with localhub.serve(shop.hub) as url:
         folder = HfApi(endpoint=url, token="embedded").snapshot_download("me/mine", cache_dir=shop.root / "cache")
+        assert "**Assumed,** because nobody said otherwise: the activation" in (Path(folder) / "README.md").read_text()
         for path in Path(folder).iterdir():
             assert str(checkpoint.parent).encode() not in path.read_bytes(), path.name
     assert "unchanged" in shop.single(checkpoint / "bert_model.ckpt").out

@@ -518,7 +518,7 @@ def test_a_page_shows_the_card_and_runs_nothing_of_it(api: HfApi, url: str) -> N
         assert status == 200
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "script-src" not in headers["content-security-policy"]
-        assert "<h1>Hello" in page
+        assert '<h1 id="hello' in page
         assert f'href="/{REPO}/tree/v1.0.0"' in page
         assert f'href="/{REPO}/resolve/{commit}/vocab.txt"' in page
         assert f'src="/{REPO}/resolve/{commit}/p.png"' in page

@@ -19,7 +19,7 @@ def build(tmp_path: Path) -> manifest.Build:
 def _manifest(build: manifest.Build) -> manifest.Manifest:
     inputs = manifest.Inputs(weights="0" * 64, card="1" * 64)
     return manifest.Manifest(
-        version="1.0.0", family="f", release="r", inputs=inputs, build=build, files=build.files, card_sha256="2" * 64
+        version="1.0.0", family="f", release="r", inputs=inputs, build=build, files=build.files, card_parts={}
     )
 
 

@@ -291,7 +291,11 @@ MUTATIONS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
     ),
     "not a number": (
         _tensors(lambda t: t["bert.encoder.layer.0.output.dense.bias"].fill(np.nan)),
-        ("1 tensor(s)", "float64 outputs differ from layer 1 on: 1.8e+308", "float32 outputs differ from layer 1 on: 1.8e+308"),
+        (
+            "1 tensor(s)",
+            "float64 outputs differ from layer 1 on: 1.8e+308",
+            "float32 outputs differ from layer 1 on: 1.8e+308",
+        ),
     ),
 }
 

@@ -71,6 +71,11 @@ def _read(api: HfApi, path: str, tmp_path: Path, revision: str = "main") -> str:
     return Path(api.hf_hub_download(REPO, path, revision=revision, cache_dir=tmp_path / "reader")).read_text()
 
 
+def _with_other_facts(candidate: publish.Candidate) -> publish.Candidate:
+    """The same conversion with a licence text of another kind, which only the card shows."""
+    return replace(candidate, release=candidate.release.model_copy(update={"note": "Now with a note."}), folder=None)
+
+
 def test_a_first_release_is_one_commit_and_one_tag_that_serve_what_was_built(api: HfApi, tmp_path: Path) -> None:
     """A publish makes one commit on top of the Hub's own, tags it v1.0.0, and every file is served at its digest."""
     folder = records.write_folder(tmp_path / "model")
@@ -120,7 +125,7 @@ def test_versions_follow_what_changed(api: HfApi, tmp_path: Path) -> None:
     folder = records.write_folder(tmp_path / "model")
     candidate = records.candidate(folder)
     _publish(api, candidate, tmp_path)
-    done = _publish(api, replace(candidate, command="hubpush again", folder=None), tmp_path)
+    done = _publish(api, _with_other_facts(candidate), tmp_path)
     assert (done.manifest.version, done.bump) == ("1.0.1", "patch")
     (folder / "extra.json").write_text("{}")
     done = _publish(api, records.candidate(folder), tmp_path)
@@ -155,7 +160,7 @@ def test_a_persons_text_is_kept_and_is_no_drift(api: HfApi, tmp_path: Path) -> N
     )
     _commit(api, CommitOperationAdd("README.md", text.encode()))
     assert _publish(api, candidate, tmp_path).status == "unchanged"
-    done = _publish(api, replace(candidate, command="other", folder=None), tmp_path)
+    done = _publish(api, _with_other_facts(candidate), tmp_path)
     assert done.manifest.version == "1.0.1"
     assert "<!-- hubpush:end usage -->\n\nMine.\n" in _read(api, "README.md", tmp_path)
 
@@ -170,7 +175,6 @@ def test_drift_stops_the_push_until_it_is_overwritten(api: HfApi, tmp_path: Path
     candidate = records.candidate(records.write_folder(tmp_path / "model"))
     _publish(api, candidate, tmp_path)
     readme = _read(api, "README.md", tmp_path)
-    path = "README.md" if what == "card" else "vocab.txt"
     _commit(
         api,
         {
@@ -179,7 +183,8 @@ def test_drift_stops_the_push_until_it_is_overwritten(api: HfApi, tmp_path: Path
             "card": CommitOperationAdd("README.md", readme.replace("PASS", "GREAT").encode()),
         }[what],
     )
-    with pytest.raises(DriftError, match=path) as caught:
+    named = r"README\.md \(title\)" if what == "card" else r"vocab\.txt"
+    with pytest.raises(DriftError, match=named) as caught:
         _publish(api, candidate, tmp_path)
     assert "--overwrite" in caught.value.hint
     assert list(_tags(api)) == ["v1.0.0"]
@@ -225,7 +230,7 @@ def test_a_tag_is_never_moved(api: HfApi, tmp_path: Path) -> None:
     _publish(api, candidate, tmp_path)
     foreign = _commits(api)[-1]
     api.create_tag(REPO, tag="v1.0.1", revision=foreign)
-    done = _publish(api, replace(candidate, command="other", folder=None), tmp_path)
+    done = _publish(api, _with_other_facts(candidate), tmp_path)
     assert done.manifest.version == "1.0.2"
     assert _tags(api)["v1.0.1"] == foreign
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from urllib.parse import quote
 
 import nh3
@@ -15,8 +16,9 @@ from hubpush.localhub.store import Entry
 
 _STYLE = """
 :root{color-scheme:light dark}body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;
-overflow-wrap:anywhere}h1,h2,h3{line-height:1.25}td,th{border:1px solid #8886;padding:.3em .7em;text-align:left}
-table{border-collapse:collapse;display:block;overflow-x:auto;margin:1em 0}
+overflow-wrap:break-word}h1,h2,h3{line-height:1.25}td,th{border:1px solid #8886;padding:.3em .7em}
+th{text-align:left}table{border-collapse:collapse;display:block;overflow-x:auto;margin:1em 0}
+tr:has(th:empty:first-child){visibility:collapse}
 pre{background:#8882;padding:.8em;border-radius:.5em;overflow-x:auto}code{font-size:.9em}img{max-width:100%}
 nav a{margin-right:.9em}small{opacity:.75}article{border-top:1px solid #8886}
 """
@@ -80,14 +82,30 @@ def _page(title: str, body: str) -> str:
 
 
 def _rendered(card: str, files: str) -> str:
-    html = MarkdownIt("gfm-like", {"linkify": False}).render(card)
+    markdown = MarkdownIt("gfm-like", {"linkify": False})
+    tokens = markdown.parse(card)
+    for opened, inline in pairwise(tokens):
+        if opened.type == "heading_open":  # the address that GitHub and the Hub give a heading
+            opened.attrSet("id", re.sub(r"[^\w\- ]", "", inline.content.lower()).replace(" ", "-"))
+    html = markdown.renderer.render(tokens, markdown.options, {})
 
     def relative(_tag: str, attribute: str, value: str) -> str:
         # A link beside the card means a file of the repository.
         plain = attribute in ("href", "src") and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|[/#?\\]", value)
         return files + value.removeprefix("./") if plain else value
 
-    return nh3.clean(html, attribute_filter=relative, url_schemes={"http", "https", "mailto"})
+    allowed = {tag: set(names) for tag, names in nh3.ALLOWED_ATTRIBUTES.items()}
+    for heading in ("h1", "h2", "h3", "h4"):
+        allowed.setdefault(heading, set()).add("id")
+    for cell in ("td", "th"):
+        allowed.setdefault(cell, set()).add("style")
+    return nh3.clean(
+        html,
+        attributes=allowed,
+        attribute_filter=relative,
+        url_schemes={"http", "https", "mailto"},
+        filter_style_properties={"text-align"},
+    )
 
 
 def _shown(value: object) -> str:
