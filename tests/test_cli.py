@@ -606,6 +606,16 @@ def test_catalog_lists_what_can_be_carried(run: Callable[..., Result], shop: Wor
     assert [(row["name"], row["pinned"]) for row in rows] == [("tiny-a", True), ("tiny-b", True)]
 
 
+def test_catalog_checks_a_file_before_anything_else_does(run: Callable[..., Result], shop: Workshop) -> None:
+    """`catalog FILE` names, for all releases at once, metadata the Hub would refuse and sources that are missing."""
+    _edit(shop.family, 'language = ["en"]', 'language = ["english"]')
+    (shop.root / "tiny-b.zip").unlink()
+    result = run("catalog", shop.family)
+    assert result.code == 10
+    assert result.err.count("language[0]") == 2
+    assert "tiny-b.zip" in result.err
+
+
 def test_hub_serve_serves_until_interrupted(done: Path) -> None:
     """`hub serve` prints its address, shows a repo's card in a browser, and ends cleanly on Ctrl-C."""
     import signal

