@@ -27,6 +27,8 @@ from hubpush.errors import CardError
 from hubpush.manifest import Build, Past
 
 _MAX_CARD = 1 << 20
+# What a family file says that no card shows: checked, or part of the other identity.
+_NOT_SHOWN = {"source", "config", "data_sha256", "architecture", "cased", "activation"}
 _REGION = re.compile(r"<!-- hubpush:begin (?P<name>[a-z-]+) -->\n.*?\n<!-- hubpush:end (?P=name) -->", flags=re.DOTALL)
 
 
@@ -85,7 +87,7 @@ def facts(family: Family, release: Release, repo_id: str) -> dict[str, Any]:
         "repo_id": repo_id,
         "family": {"title": family.title, "summary": family.summary},
         "siblings": [[r.name, r.title] for r in family.releases],
-        "release": release.model_dump(mode="json", exclude_defaults=True),
+        "release": release.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_SHOWN),
     }
 
 
@@ -107,8 +109,8 @@ def context(
         release=release.model_dump(mode="json"),
         family={"title": family.title, "summary": family.summary},
         siblings=tuple({"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases),
-        model=build.model,
-        config=build.model["config"],
+        model=build.model.model_dump(mode="json"),
+        config=build.model.config,
         source=build.source.model_dump(mode="json"),
         files={name: file.model_dump(mode="json") for name, file in build.files.items()},
         build={"date": build.date, "hubpush": build.hubpush},
@@ -128,7 +130,7 @@ def context(
 def pipeline_tag(release: Release, build: Build) -> str:
     """The Hub's task for the class that was published."""
     classes = ARCHITECTURES[release.architecture].classes
-    return next(c.pipeline_tag for c in classes if c.name == build.model["class"])
+    return next(c.pipeline_tag for c in classes if c.name == build.model.model_class)
 
 
 def front_matter(release: Release, task: str) -> dict[str, Any]:
@@ -176,7 +178,8 @@ def render(context: Context, existing: str | None = None) -> str:
     for name in _render("card.md.jinja", values).split():
         text = _render(f"sections/{name}.md.jinja", values).strip()
         if text:
-            tidy = re.sub(r"\n{3,}", "\n\n", text)
+            # A text from a family file or a manifest must not end a region: what follows would count as a person's.
+            tidy = re.sub(r"\n{3,}", "\n\n", text).replace("<!-- hubpush:", "&lt;!-- hubpush:")
             regions[name] = f"<!-- hubpush:begin {name} -->\n{tidy}\n<!-- hubpush:end {name} -->"
     body = merge(regions, existing)
     yaml = metadata.write_front_matter(front_matter(Release.model_validate(context.release), context.pipeline_tag))

@@ -33,9 +33,13 @@ def is_allowed_url(value: str) -> bool:
     return re.match(r"https://[^/]|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/|$)", value) is not None
 
 
+def is_repo_name(name: str) -> bool:
+    """Whether the Hub takes this as one part of a repo id (huggingface_hub's `validate_repo_id`)."""
+    return not (_REPO_NAME.fullmatch(name) is None or "--" in name or ".." in name or name.endswith(".git"))
+
+
 def _repo_name(name: str) -> str:
-    """The Hub's rule for one part of a repo id (huggingface_hub's `validate_repo_id`)."""
-    if not _REPO_NAME.fullmatch(name) or "--" in name or ".." in name or name.endswith(".git"):
+    if not is_repo_name(name):
         raise ValueError("must be a repo name: letters, digits, '-', '_', '.', at most 96, no '--', '..' or '.git' end")
     return name
 
@@ -43,6 +47,8 @@ def _repo_name(name: str) -> str:
 def _source(value: str) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) and not is_allowed_url(value):
         raise ValueError("must be an https:// URL (http:// for this machine alone) or a path beside the family file")
+    if not value.isprintable():
+        raise ValueError("must not hold control characters")
     if is_allowed_url(value) and "@" in value.split("/")[2]:
         raise ValueError("must not hold a user name or password: it stands on the card")
     return value
@@ -129,6 +135,8 @@ class Release(BaseModel):
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         sizes = {row.key for row in ARCHITECTURES[self.architecture].config if row.kind == "size"}
+        if self.glue and not self.glue_note:
+            raise ValueError("glue: needs glue_note, which says whose numbers they are")
         if odd := sorted(self.config.keys() - sizes):
             raise ValueError(
                 f"config: {', '.join(odd)} is not a size of {self.architecture}: {', '.join(sorted(sizes))}"

@@ -30,6 +30,7 @@ _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _MAX_INDEX = 256 << 20
 _BLOCK = 1 << 20
+_MAX_NAME = 4096
 
 # tensorflow/core/framework/types.proto. A name without a numpy type is known, but its tensors are not read.
 _DTYPES: Mapping[int, tuple[str, str | None]] = {
@@ -201,11 +202,11 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
 
     def _check_extents(self) -> None:
         """Every data file must be there and reach as far as the index says, before a single tensor is read."""
-        for shard in range(self.shards):
+        by_shard: dict[int, list[Variable]] = {}
+        for variable in self.variables.values():
+            by_shard.setdefault(variable.shard, []).append(variable)
+        for shard, members in sorted(by_shard.items()):
             path = self._shard_path(shard)
-            members = [v for v in self.variables.values() if v.shard == shard]
-            if not members:
-                continue
             last = max(members, key=lambda v: v.offset + v.size)
             needed = last.offset + last.size
             if not path.is_file():
@@ -302,6 +303,9 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         length, position = _varint(block, position)
         if shared > len(key) or position + unshared + length > end:
             raise ValueError("an entry reaches beyond its block")
+        if shared + unshared > _MAX_NAME:
+            # Names share their beginnings in the file: without a bound, a small index could ask for any memory.
+            raise ValueError(f"a name of more than {_MAX_NAME:,} bytes")
         key = key[:shared] + block[position : position + unshared]
         position += unshared
         yield key, block[position : position + length]

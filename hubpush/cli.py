@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -193,7 +194,7 @@ def convert_and_upload(
         note = {"activation_source": "chosen with --activation"} if chosen else {}
         releases = tuple(r.model_copy(update={**override, **note}) for r in catalog.select(found, models or ()))
         repo_ids = {release.name: _repo_id(org, release.name) for release in releases}
-        flags = _flags(cased, chosen)
+        flags = "".join(f" {part}" for part in _flags(cased, chosen))
         suffix = ".toml" if path == Path(family) else ""
         named = "" if family == "bert-miniatures" else f" --family {found.name}{suffix}"
         command = {r.name: f"hubpush convert-and-upload{named} --org {org} {r.name}{flags}" for r in releases}
@@ -357,21 +358,8 @@ def convert(
     if activation is not None:
         facts["activation"] = activation.value
     release = catalog.single("local/checkpoint", "checkpoint", **facts).releases[0]
-    partial = out.with_name(out.name + ".part")
-    with _opened(source, work) as files:
-        import shutil
-
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir(parents=True)
-            done = pipeline.convert(files, partial, release, allow_nonfinite=allow_nonfinite)
-            if out.exists():
-                out.rmdir()
-            partial.rename(out)
-        except OSError as error:
-            raise ModelError(f"{out} cannot be written: {error.strerror}", hint="check the path and the disk") from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with _opened(source, work) as files, _made_whole(out.resolve()) as folder:
+        done = pipeline.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
     typer.echo(str(out))
     if not quiet:
         casing = "cased" if done.cased else "uncased"
@@ -434,21 +422,28 @@ def _single(
     family = catalog.single(repo_id, source if path is None else path.name, **facts)
     release = family.releases[0]
     named = release.source.partition("?")[0]  # a query may hold a secret
-    command = f"hubpush convert-and-upload --source {named} --repo-id {repo_id} --license {license_id}"
-    command += "".join(f" --language {code}" for code in language) + _flags(cased, activation)
+    command = shlex.join(
+        [
+            *("hubpush", "convert-and-upload", "--source", named, "--repo-id", repo_id, "--license", str(license_id)),
+            *(part for code in language for part in ("--language", code)),
+            *_flags(cased, activation),
+        ]
+    )
     base = Path.cwd() if path is None else path.parent
     names = {release.name: repo_id}
     return family, catalog.Lock(), base, None, (release,), names, {release.name: command}
 
 
-def _flags(cased: bool | None, activation: str | None) -> str:
-    casing = "" if cased is None else " --cased" if cased else " --uncased"
-    return casing + (f" --activation {activation}" if activation else "")
+def _flags(cased: bool | None, activation: str | None) -> list[str]:
+    casing = [] if cased is None else ["--cased"] if cased else ["--uncased"]
+    return casing + (["--activation", activation] if activation else [])
 
 
 def _repo_id(org: str, name: str) -> str:
-    if "/" in org or not org.strip():
-        raise UsageError(f"--org {org!r} is no owner", hint="give the name alone: --org my-org")
+    from hubpush.catalog import is_repo_name
+
+    if not is_repo_name(org):
+        raise UsageError(f"--org {org!r} is no owner on the Hub", hint="give the name alone: --org my-org")
     return f"{org}/{name}"
 
 
@@ -471,6 +466,27 @@ def _opened(source: str, work: Path | None) -> Iterator[Any]:
             yield files
 
 
+@contextmanager
+def _made_whole(folder: Path) -> Iterator[Path]:
+    """A folder that gets its name when the block ends well, and leaves nothing behind otherwise."""
+    import shutil
+    import tempfile
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield partial
+            partial.chmod(0o755)  # mkdtemp makes it for its owner alone
+            if folder.exists():
+                folder.rmdir()
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be written: {error.strerror}", hint="check the path and the disk") from None
+
+
 def _mode(output: Format, *, as_json: bool, quiet: bool) -> Format:
     if as_json and quiet:
         raise UsageError("--json and --quiet exclude each other", hint="give one of the two")
@@ -482,8 +498,12 @@ def _mode(output: Format, *, as_json: bool, quiet: bool) -> Format:
 
 
 def _say(text: str) -> None:
-    """Talk to the person, on stderr."""
-    typer.echo(text, err=True)
+    """Talk to the person, on stderr. Names come from files: what would move the cursor is shown instead of sent."""
+    typer.echo("\n".join(_printable(line) for line in text.split("\n")), err=True)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _product(shape: Sequence[int]) -> int:
@@ -511,8 +531,7 @@ def _show_table(rows: Sequence[Mapping[str, Any]], mode: Format) -> None:
 
 def _cell(value: Any) -> str:
     text = {None: "–", True: "yes", False: "no"}.get(value) if value is None or isinstance(value, bool) else str(value)
-    # Names come from files: what would move the cursor is shown instead of sent.
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text or "")
+    return _printable(text or "")
 
 
 def _show_outcomes(

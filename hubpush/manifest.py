@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
 
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Release, Sha256
@@ -71,13 +72,80 @@ class Past(BaseModel):
     verdict: str
 
 
+class Model(BaseModel):
+    """What was converted.
+
+    Attributes:
+        model_class: The transformers class; `class` in the file.
+        heads: Parts beyond the encoder.
+        parameters: Number of published weights.
+        cased: Whether the tokenizer keeps case.
+        activation: The GELU form.
+        config: The published config.json.
+        variables: Number of variables in the checkpoint.
+        dropped: Variables that were left out, by the reason.
+        assumed: What nobody said and was taken for granted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", serialize_by_alias=True, validate_by_name=True)
+
+    model_class: Annotated[str, Field(alias="class")]
+    heads: tuple[str, ...]
+    parameters: int
+    cased: bool
+    activation: str
+    config: Mapping[str, Any]
+    variables: int
+    dropped: Mapping[str, tuple[str, ...]] = {}
+    assumed: tuple[str, ...] = ()
+
+
+class Output(TypedDict):
+    """One row of a recorded parity table; `hubpush.parity.report.Difference` says what the numbers are."""
+
+    output: str
+    shape: list[int]
+    max_abs: float
+    mean_abs: float
+    min_cosine: float
+    tolerance: float
+    floor: float
+    verdict: str
+
+
+class Reference(TypedDict):
+    """A recorded comparison with one reference in one precision."""
+
+    reference: str
+    dtype: str
+    activation: str
+    as_published: bool
+    verdict: str
+    worst: Output
+    outputs: list[Output]
+
+
+class Parity(TypedDict):
+    """The parts of a recorded parity report that are read again; it holds more."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    verdict: Literal["pass", "known-divergence", "fail"]
+    activation: str
+    failures: list[str]
+    references: list[Reference]
+    weights: dict[str, Any]
+    tokenizer: dict[str, Any]
+    environment: dict[str, Any]
+
+
 class Build(BaseModel):
     """One conversion and what was measured on it: the part of the manifest that no push changes.
 
     Attributes:
         weights_inputs: Identity of the conversion.
         source: What was converted.
-        model: Class, heads, number of parameters, casing, activation, what was dropped, the published config.
+        model: What was converted.
         files: The converted files.
         parity: The report (`ParityReport.to_json`), or None when it was not run.
         samples: The probes' ids and sampled float64 outputs, or None.
@@ -90,9 +158,9 @@ class Build(BaseModel):
 
     weights_inputs: Sha256
     source: Source
-    model: Mapping[str, Any]
+    model: Model
     files: Mapping[str, File]
-    parity: Mapping[str, Any] | None = None
+    parity: Parity | None = None
     samples: Mapping[str, Any] | None = None
     forced: bool = False
     date: str
@@ -123,14 +191,14 @@ class Manifest(BaseModel):
     model_config = _FROZEN
 
     manifest: Literal[1] = 1
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    version: Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")]
     family: str
     release: str
     inputs: Inputs
     build: Build
     files: Mapping[str, File]
     card_parts: Mapping[str, Sha256]
-    history: tuple[Past, ...] = ()
+    history: Annotated[tuple[Past, ...], Field(min_length=1)]
     hold: bool = False
 
     @property
@@ -180,21 +248,20 @@ def describe_bytes(data: bytes) -> File:
     return File(sha256=hashlib.sha256(data).hexdigest(), size=len(data), git_oid=oid)
 
 
-def weights_inputs(release: Release, source_sha256: str, *, allow_nonfinite: bool) -> str:
+def weights_inputs(release: Release, source_sha256: str, *, cased: bool) -> str:
     """Identity of a conversion: everything that decides the converted bytes.
 
     Args:
-        release: Its architecture, casing and activation count; its prose does not.
+        release: Its architecture and activation count; its prose does not.
         source_sha256: Digest of the source.
-        allow_nonfinite: Whether NaN may be published.
+        cased: The casing, declared or inferred: saying what the vocabulary says anyway changes nothing.
     """
     return digest(
         {
             "source": source_sha256,
             "architecture": ARCHITECTURES[release.architecture].fingerprint(),
-            "cased": release.cased,
+            "cased": cased,
             "activation": release.activation,
-            "allow_nonfinite": allow_nonfinite,
             "format": OUTPUT_FORMAT,
         }
     )

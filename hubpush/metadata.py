@@ -65,25 +65,34 @@ def check_card(content: str) -> list[Problem]:
     YAML is read as huggingface_hub reads it (PyYAML, YAML 1.1: a bare ``no`` is false). What is too large, too deep or
     too often aliased to be read safely is an error, because a card that was not checked must not pass.
     """
+    data = _parsed(content)
+    return [data] if isinstance(data, Problem) else check_metadata(data)
+
+
+def read_front_matter(content: str) -> dict[str, object]:
+    """The metadata of a whole README.md; nothing where there is none, or none that can be read safely."""
+    data = _parsed(content)
+    return {} if isinstance(data, Problem) else data
+
+
+def _parsed(content: str) -> dict[str, object] | Problem:
     text, _ = split_front_matter(content)
     if text is not None and len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         message = f"the front matter is larger than {MAX_BYTES // 1024} KB and was not read"
-        return [Problem("error", "front matter", message, "move long texts into the card's body")]
+        return Problem("error", "front matter", message, "move long texts into the card's body")
     try:
         data = yaml.load(text or "", Loader=_CardLoader)  # noqa: S506  a SafeLoader with less freedom
     # A tag such as `!!int ""` or a 13th month fails inside PyYAML's constructors with whatever their code hits first.
     except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, AttributeError, TypeError) as error:
         message = f"the front matter is not readable YAML: {' '.join(str(error).split())}"
-        return [
-            Problem("error", "front matter", message, "correct the YAML at the place named; quote texts with : or #")
-        ]
+        return Problem("error", "front matter", message, "correct the YAML at the place named; quote texts with : or #")
     if data is None:
         fix = "start the card with a --- line, the metadata (license, library_name, ...) and another --- line"
-        return [Problem("warning", "front matter", "empty or missing yaml metadata in repo card", fix)]
+        return Problem("warning", "front matter", "empty or missing yaml metadata in repo card", fix)
     if not isinstance(data, dict):
         message = f"the front matter must be a mapping of fields, not {_kind(data)}"
-        return [Problem("error", "front matter", message, "write one `field: value` per line")]
-    return check_metadata(data)
+        return Problem("error", "front matter", message, "write one `field: value` per line")
+    return data
 
 
 def check_metadata(data: Mapping[str, object]) -> list[Problem]:

@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from filelock import FileLock
 
@@ -136,6 +136,9 @@ class Outcome:
 
 def client(job: Job) -> HfApi:
     """The Hub's client for a job. An embedded Hub takes any token, so it never gets a person's real one."""
+    if job.embedded:
+        # The client asks the environment for a proxy, and no proxy reaches this machine's own loopback.
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,[::1]"
     from huggingface_hub import HfApi
 
     return HfApi(
@@ -171,7 +174,7 @@ def decide(job: Job, remote: publish.Remote) -> Need:
     if found.hold:
         return "held"
     sha256 = _known_digest(job, found)
-    if sha256 is None or _weights_inputs(job, sha256) != found.inputs.weights:
+    if sha256 is None or not _is_of(found.build, job, sha256):
         return "build"
     if job.options.prove and found.build.verdict == "not-run":
         return "build"
@@ -207,22 +210,30 @@ def check_family(family: Family, base: Path) -> None:
         raise CatalogError(f"{family.name} cannot be carried as it is:{lines}", hint="correct the family file")
 
 
-def preflight(jobs: Sequence[Job]) -> None:
-    """Check what a whole run needs, before the first byte is fetched: packages and disk space.
+def preflight(jobs: Sequence[Job]) -> dict[str, HubpushError]:
+    """Check what a run needs before its first byte is fetched: packages, and disk space release by release.
+
+    Returns:
+        The releases for which the disk has no room, by name.
 
     Raises:
         MissingExtraError: Parity is asked for and its packages are not installed.
-        SourceError: The disk is too small.
     """
     if any(job.options.prove for job in jobs):
         from hubpush import parity
 
         parity.require_installed()
-    if jobs:
-        with ThreadPoolExecutor(8) as threads:
-            sizes = list(threads.map(_archive_size, jobs))
-        # Archives stay for the next run; beside each the checkpoint unpacked (while it is read) and the built folder.
-        source.require_space(jobs[0].work, 3 * sum(sizes))
+    refused: dict[str, HubpushError] = {}
+    needed = 0
+    with ThreadPoolExecutor(8) as threads:
+        for job, size in zip(jobs, threads.map(_archive_size, jobs), strict=True):
+            # Archives stay for the next run; beside each the checkpoint unpacked (for a time) and the built folder.
+            try:
+                source.require_space(job.work, needed + 3 * size)
+                needed += 3 * size
+            except HubpushError as error:
+                refused[job.release.name] = error
+    return refused
 
 
 def carry(job: Job, tell: Tell) -> Outcome:
@@ -343,7 +354,11 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
                 needed.append(job)
             else:
                 finish(outcome)
-    preflight(needed)
+    refused = preflight(needed)
+    for job in needed:
+        if job.release.name in refused:
+            finish(_failed(job, refused[job.release.name]))
+    needed = [job for job in needed if job.release.name not in refused]
     if workers <= 1 or len(needed) <= 1:
         for job in needed:
             finish(carry(job, tell))
@@ -420,8 +435,10 @@ def hub(target: str | None) -> Iterator[tuple[str | None, bool]]:
     """
     if target is None:
         yield None, False
+    elif not target:
+        raise UsageError("--hub is empty", hint="give a directory, or a URL")
     elif "://" in target:
-        if not target.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
+        if not catalog.is_allowed_url(target):
             raise UsageError(
                 f"--hub {target} is not https", hint="plain http is for embedded Hubs on this machine alone"
             )
@@ -448,8 +465,7 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
             _pin(job, remote.manifest),
             lambda done, total: tell(name, "fetch", done / total if total else None),
         )
-    weights_inputs = _weights_inputs(job, archive.sha256)
-    if (earlier := _remembered(job, weights_inputs)) is not None:
+    if (earlier := _remembered(job, archive.sha256)) is not None:
         return earlier
 
     with source.opened(archive, job.folder / "source") as files:
@@ -474,6 +490,8 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
                 )
                 if not job.options.force:
                     report.require()
+    if isinstance(job.location(), Path):
+        source.require_unchanged(archive)
 
     account, cased = converted.account, converted.cased
     dropped: dict[str, list[str]] = {}
@@ -481,26 +499,26 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
         dropped.setdefault(fate.reason, []).append(fate.variable.name)
     casing = f"the model is {'cased' if cased else 'uncased'}, as its vocabulary plainly is"
     build = Build(
-        weights_inputs=weights_inputs,
+        weights_inputs=manifest.weights_inputs(release, archive.sha256, cased=cased),
         source=manifest.Source(
             name=_source_name(job), sha256=archive.sha256, size=archive.size, etag=archive.etag, files=digests
         ),
-        model={
-            "class": account.model_class.name,
-            "heads": sorted(account.heads),
-            "parameters": converted.parameters,
-            "cased": cased,
-            "activation": release.activation,
-            "config": dict(converted.config),
-            "variables": len(account.fates),
-            "dropped": dropped,
-            "assumed": [*release.assumptions, *([casing] if release.cased is None else [])],
-        },
+        model=manifest.Model(
+            model_class=account.model_class.name,
+            heads=tuple(sorted(account.heads)),
+            parameters=converted.parameters,
+            cased=cased,
+            activation=release.activation,
+            config=converted.config,
+            variables=len(account.fates),
+            dropped={reason: tuple(names) for reason, names in dropped.items()},
+            assumed=(*release.assumptions, *([casing] if release.cased is None else [])),
+        ),
         files={
             path.name: manifest.describe(path, converted.sha256 if path.name == "model.safetensors" else None)
             for path in sorted(folder.iterdir())
         },
-        parity=report.to_json() if report else None,
+        parity=cast("manifest.Parity", report.to_json()) if report else None,
         samples=dict(report.samples) if report else None,
         forced=bool(report and report.verdict == "fail"),
         date=now,
@@ -547,8 +565,15 @@ def _source_name(job: Job) -> str:
     return source.display_name(declared if catalog.is_allowed_url(declared) else Path(declared))
 
 
-def _weights_inputs(job: Job, sha256: str) -> str:
-    return manifest.weights_inputs(job.release, sha256, allow_nonfinite=job.options.allow_nonfinite)
+def _is_of(build: Build, job: Job, sha256: str) -> bool:
+    """Whether a recorded conversion is the one that a job asks for, and holds what its family file promises."""
+    release = job.release
+    cased = build.model.cased if release.cased is None else release.cased
+    return (
+        build.weights_inputs == manifest.weights_inputs(release, sha256, cased=cased)
+        and all(build.model.config.get(key) == value for key, value in release.config.items())
+        and release.data_sha256 in (None, *(file.sha256 for file in build.source.files.values()))
+    )
 
 
 def _candidate(job: Job, build: Build, folder: Path | None) -> publish.Candidate:
@@ -556,14 +581,14 @@ def _candidate(job: Job, build: Build, folder: Path | None) -> publish.Candidate
 
 
 def _archive_size(job: Job) -> int:
-    """Bytes to fetch, as far as the lock or the server tell; a source that cannot be found fails at its own station."""
+    """Bytes of an archive, as far as lock, disk or server tell; one that cannot be had fails at its own station."""
     try:
         location = job.location()
+        if job.pin is not None and job.pin.size is not None:
+            return job.pin.size
+        return source.size_of(location) or 0
     except HubpushError:
         return 0
-    if job.pin is not None and job.pin.size is not None and isinstance(location, str):
-        return job.pin.size
-    return source.size_of(location) or 0
 
 
 def _check_data(release: Release, digests: Mapping[str, manifest.File]) -> None:
@@ -585,13 +610,14 @@ def _remember(job: Job, build: Build) -> None:
     os.replace(partial, path)  # noqa: PTH105 - replaces on every platform
 
 
-def _remembered(job: Job, weights_inputs: str) -> Build | None:
+def _remembered(job: Job, sha256: str) -> Build | None:
     """The folder that an earlier run left, if it is what this run would build and every file is still what it was."""
     path, folder = job.folder / "build.json", job.folder / "model"
-    if not path.is_file():
+    try:
+        build = Build.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValueError):  # none, or cut short by a crash, or of another version of hubpush
         return None
-    build = Build.model_validate_json(path.read_text(encoding="utf-8"))
-    if build.weights_inputs != weights_inputs or (job.options.prove and build.verdict == "not-run"):
+    if not _is_of(build, job, sha256) or (job.options.prove and build.verdict == "not-run"):
         return None
     if build.verdict == "fail" and not job.options.force:
         return None
@@ -636,7 +662,7 @@ def _settled(
         files={path: {"sha256": file.sha256, "size": file.size} for path, file in found.files.items()},
         seconds=dict(seconds or {}),
         change=found.history[-1].change if found.history else None,
-        assumed=tuple(found.build.model["assumed"]),
+        assumed=found.build.model.assumed,
     )
 
 
@@ -664,7 +690,7 @@ def _planned(
         change=step.change + ("" if remote.is_reachable else "; the Hub was not reached: planned against an empty one"),
         deletes=step.deletes,
         card=str(job.folder / "README.md"),
-        assumed=tuple(candidate.build.model["assumed"]),
+        assumed=candidate.build.model.assumed,
     )
 
 

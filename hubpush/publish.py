@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hubpush import __version__, card
+from hubpush import __version__, card, metadata
 from hubpush.catalog import Family, Release
-from hubpush.errors import CardError, DriftError, HubRefusedError, HubUnavailableError, redact
-from hubpush.manifest import NAME, Build, File, Inputs, Manifest, Past, card_inputs, describe_bytes, parse
+from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError, HubUnavailableError, redact
+from hubpush.manifest import NAME, Build, File, Inputs, Manifest, Past, card_inputs, describe, describe_bytes, parse
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -151,7 +151,6 @@ def look(api: HfApi, repo_id: str, cache: Path) -> Remote:
         DriftError: The manifest there cannot be read.
     """
     from huggingface_hub.errors import RepositoryNotFoundError
-    from huggingface_hub.hf_api import RepoFile
 
     with _errors(repo_id):
         try:
@@ -161,12 +160,8 @@ def look(api: HfApi, repo_id: str, cache: Path) -> Remote:
         head = next((branch.target_commit for branch in refs.branches if branch.name == "main"), "")
         if not head:
             raise HubRefusedError(f"{repo_id} has no branch main", hint="create it on the Hub, or delete the repo")
-        files = {
-            entry.path: RemoteFile(entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
-            for entry in api.list_repo_tree(repo_id, revision=head, recursive=True)
-            if isinstance(entry, RepoFile)
-        }
         tags = {tag.name: tag.target_commit for tag in refs.tags}
+    files = _tree(api, repo_id, head)
     if NAME not in files:
         return Remote(True, head, tags, files)
     manifest = parse(_read(api, repo_id, NAME, head, cache), repo_id)
@@ -175,7 +170,17 @@ def look(api: HfApi, repo_id: str, cache: Path) -> Remote:
         text = _read(api, repo_id, README, head, cache) if README in files else ""
         parts = card.generated(text)
         drift += [f"{README} ({name})" for name, digest in manifest.card_parts.items() if parts.get(name) != digest]
+    if tags.get(manifest.tag, head) != head and not _carries(api, repo_id, tags[manifest.tag], manifest.version, cache):
+        drift.append(f"tag {manifest.tag}")
     return Remote(True, head, tags, files, manifest, tuple(drift))
+
+
+def _carries(api: HfApi, repo_id: str, commit: str, version: str, cache: Path) -> bool:
+    """Whether a commit holds the manifest of a version."""
+    try:
+        return parse(_read(api, repo_id, NAME, commit, cache), repo_id).version == version
+    except (_NoSuchFileError, DriftError):
+        return False
 
 
 def is_settled(remote: Remote, inputs: Inputs) -> bool:
@@ -206,6 +211,17 @@ def require_untouched(remote: Remote, repo_id: str) -> None:
         )
 
 
+def _require_same_metadata(candidate: Candidate, readme: str) -> None:
+    """Front matter is generated, so what a person put there before the first release would be lost."""
+    ours = card.front_matter(candidate.release, card.pipeline_tag(candidate.release, candidate.build))
+    lost = [key for key, value in metadata.read_front_matter(readme).items() if ours.get(key) != value]
+    if lost:
+        raise DriftError(
+            f"the README.md of {candidate.repo_id} has metadata that would be replaced: {', '.join(lost)}",
+            hint="say it in the family file, or replace it with --overwrite",
+        )
+
+
 def plan(remote: Remote, candidate: Candidate, readme: str | None, today: str, *, overwrite: bool = False) -> Plan:
     """Compute the next commit and its version. Reads nothing, changes nothing.
 
@@ -222,6 +238,8 @@ def plan(remote: Remote, candidate: Candidate, readme: str | None, today: str, *
     """
     if not overwrite:
         require_untouched(remote, candidate.repo_id)
+        if remote.manifest is None and readme is not None:
+            _require_same_metadata(candidate, readme)
     old, files = remote.manifest, dict(candidate.build.files)
     version, bump, change = _next_version(remote, files, candidate.build)
     past = Past(version=version, date=today, change=change, verdict=candidate.build.verdict)
@@ -300,8 +318,11 @@ def publish(
             if manifest is not None and manifest.tag not in (remote.tags or {}):
                 _tag(api, repo_id, manifest, cache)
             if manifest is not None and manifest.inputs == candidate.inputs() and not remote.drift:
-                commit = _verify(api, repo_id, manifest)
+                commit = _tagged(api, repo_id, manifest)
                 return Published("published" if bump else "unchanged", manifest, commit, bump)
+            if bump and remote.drift:
+                # What was just committed is not what stands there: a second try would not be either.
+                require_untouched(remote, repo_id)
             step = plan_ahead(api, remote, candidate, cache, today, overwrite=overwrite)
             bump = step.bump
             _commit(api, candidate, step, remote.head, embedded=embedded)
@@ -344,6 +365,8 @@ def _adopt(candidate: Candidate, manifest: Manifest | None) -> Candidate:
         return candidate
     if manifest.build.verdict == "not-run" != candidate.build.verdict:
         return candidate
+    if manifest.build.files != candidate.build.files:
+        return candidate  # another version of a library writes other bytes: ours are what this push holds
     return replace(candidate, build=manifest.build)
 
 
@@ -384,6 +407,11 @@ def _commit(api: HfApi, candidate: Candidate, step: Plan, parent: str, *, embedd
         elif path == README:
             content = step.readme.encode()
         elif candidate.folder is not None:
+            if describe(candidate.folder / path) != step.manifest.files[path]:
+                raise DriftError(
+                    f"{path} in {candidate.folder} is not what was built and proven",
+                    hint="something wrote to the work directory: run again",
+                )
             content = str(candidate.folder / path)
         else:
             raise DriftError(
@@ -416,6 +444,7 @@ def _tag(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> None:
             if found.version != manifest.version:
                 break
             target = entry.commit_id
+        _verify(api, repo_id, manifest, target)
         try:
             api.create_tag(repo_id, tag=manifest.tag, revision=target, tag_message=manifest.history[-1].change)
         finally:
@@ -428,24 +457,41 @@ def _tag(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> None:
                 )
 
 
-def _verify(api: HfApi, repo_id: str, manifest: Manifest) -> str:
-    """Check that the tag serves every file at its digest; returns the tag's commit."""
+def _tagged(api: HfApi, repo_id: str, manifest: Manifest) -> str:
+    """The commit of a version's tag, after a check that it serves every file at its digest."""
+    with _errors(repo_id):
+        tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
+    if manifest.tag not in tags:
+        raise _AgainError(f"{repo_id}: the tag {manifest.tag} is not there", hint="run again")
+    _verify(api, repo_id, manifest, tags[manifest.tag])
+    return tags[manifest.tag]
+
+
+def _verify(api: HfApi, repo_id: str, manifest: Manifest, commit: str) -> None:
+    """Check that a commit serves every file of its manifest at its digest.
+
+    Raises:
+        DriftError: It does not; such a commit is never tagged.
+    """
+    files = _tree(api, repo_id, commit)
+    wrong = [path for path, file in manifest.files.items() if not _stands(files, path, file)]
+    if wrong:
+        raise DriftError(
+            f"{repo_id} does not serve what was built for {manifest.tag}: {', '.join(wrong)}",
+            hint="is there a .gitignore in the repo that names them? remove the cause, then publish with --overwrite",
+        )
+
+
+def _tree(api: HfApi, repo_id: str, commit: str) -> dict[str, RemoteFile]:
+    """The files of a commit."""
     from huggingface_hub.hf_api import RepoFile
 
     with _errors(repo_id):
-        commit = next(t.target_commit for t in api.list_repo_refs(repo_id).tags if t.name == manifest.tag)
-        files = {
+        return {
             entry.path: RemoteFile(entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
             for entry in api.list_repo_tree(repo_id, revision=commit, recursive=True)
             if isinstance(entry, RepoFile)
         }
-    wrong = [path for path, file in manifest.files.items() if not _stands(files, path, file)]
-    if wrong:
-        raise DriftError(
-            f"{repo_id} at {manifest.tag} does not serve what was built: {', '.join(wrong)}",
-            hint="the tag is wrong for good; fix the cause (a .gitignore in the repo?) and publish a new version",
-        )
-    return commit
 
 
 def _stands(files: Mapping[str, RemoteFile], path: str, file: File) -> bool:
@@ -465,22 +511,23 @@ def _read(api: HfApi, repo_id: str, path: str, commit: str, cache: Path) -> str:
             local = api.hf_hub_download(repo_id, path, revision=commit, cache_dir=cache)
         except EntryNotFoundError:
             raise _NoSuchFileError(f"{repo_id} has no {path} at {commit[:12]}", hint="look at its history") from None
-        return Path(local).read_text(encoding="utf-8")
+        try:
+            return Path(local).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise DriftError(
+                f"{path} of {repo_id} at {commit[:12]} is not UTF-8", hint="restore it from the repo's history"
+            ) from None
 
 
 @contextmanager
 def _errors(repo_id: str) -> Iterator[None]:
-    """Everything that the client raises for reasons outside this program, as one of hubpush's errors.
+    """Around calls of the client alone: what it raises for reasons outside this program becomes hubpush's errors.
 
-    Whatever is not named here is a fault in hubpush and keeps its traceback.
+    The client passes on what its JSON decoder and its look-ups raise when an answer is not the Hub's, and wraps what
+    happens in its upload threads in a RuntimeError.
     """
     import httpx2
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        LocalTokenNotFoundError,
-        OfflineModeIsEnabled,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
         yield
@@ -489,37 +536,46 @@ def _errors(repo_id: str) -> Iterator[None]:
             "HF_HUB_OFFLINE is set: huggingface_hub reaches no Hub, not even an embedded one",
             hint="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE for this command",
         ) from None
-    except LocalTokenNotFoundError:
-        raise HubRefusedError(
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise _translated(error, repo_id) from None
+
+
+def _translated(error: BaseException, repo_id: str) -> HubpushError:
+    """What an error of the client means: the Hub refuses, or look again."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    why = redact(f"{type(error).__name__}: {error}".splitlines()[0])
+    if isinstance(error, LocalTokenNotFoundError):
+        return HubRefusedError(
             "there is no Hugging Face token on this machine",
             hint="run `hf auth login`, or set HF_TOKEN; --hub DIR needs none",
-        ) from None
-    except HfHubHTTPError as error:
+        )
+    if isinstance(error, HfHubHTTPError):
         status = error.response.status_code if error.response is not None else 0
         reason = redact((error.server_message or str(error).splitlines()[0]).strip())
         if status in (408, 409, 412, 429) or status >= 500 or status == 0:
-            raise _AgainError(f"{repo_id}: the Hub answers {status}: {reason}", hint="run again later") from None
+            return _AgainError(f"{repo_id}: the Hub answers {status}: {reason}", hint="run again later")
         hint = {
             401: "is the token valid? run `hf auth whoami`",
             403: f"the token needs write rights on {repo_id}; a fine-grained token names its repos",
             404: "a typo, a private repo, or no token: the Hub answers the same to all three",
             402: "the owner's plan or storage is used up",
         }.get(status, "the Hub's words say what it does not accept")
-        raise HubRefusedError(f"{repo_id}: the Hub refuses ({status}): {reason}", hint=hint) from None
-    except LocalEntryNotFoundError as error:
-        raise _AgainError(f"{repo_id}: {redact(str(error).splitlines()[0])}", hint="run again later") from None
-    except (httpx2.TransportError, ConnectionError, TimeoutError) as error:
-        why = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-        raise _AgainError(
+        return HubRefusedError(f"{repo_id}: the Hub refuses ({status}): {reason}", hint=hint)
+    if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
+        return _AgainError(
             f"{repo_id}: the Hub cannot be reached ({why})",
             hint="check the network, --hub, and HTTP_PROXY/NO_PROXY (an embedded Hub is at 127.0.0.1)",
-        ) from None
-    except ValueError as error:
-        if "Invalid metadata" not in str(error):
-            raise
-        raise CardError(
-            f"{repo_id}: the Hub does not accept the card: {error}", hint="correct the family file"
-        ) from None
+        )
+    if isinstance(error, ValueError) and "Invalid metadata" in str(error):
+        return CardError(f"{repo_id}: the Hub does not accept the card: {error}", hint="correct the family file")
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:
+        return _translated(error.__cause__, repo_id)
+    return _AgainError(
+        f"{repo_id}: the answer is not the Hub's, or not whole ({why})",
+        hint="check --hub; if it is right, run again later",
+    )
 
 
 @contextmanager

@@ -144,9 +144,9 @@ def fetch(location: str | Path, downloads: Path, pin: Pin | None = None, progres
 
 
 def size_of(location: str | Path) -> int | None:
-    """Bytes that fetching a location needs on this disk: 0 for what is here already, None when nobody can tell."""
+    """Bytes of an archive, as far as the disk or the server tell; None when nobody can tell."""
     if isinstance(location, Path):
-        return 0
+        return location.stat().st_size if location.is_file() else 0
     import httpx2
 
     try:
@@ -211,7 +211,13 @@ def find(path: Path) -> Files:
     else:
         prefix = _prefix(path)
         root = prefix.parent
-    return Files(prefix, _beside(prefix, root, "bert_config.json"), _beside(prefix, root, "vocab.txt"))
+    files = Files(prefix, _beside(prefix, root, "bert_config.json"), _beside(prefix, root, "vocab.txt"))
+    for file in files.all():
+        try:
+            file.name.encode()
+        except UnicodeEncodeError:
+            raise SourceError(f"the file name {file.name!r} is not UTF-8", hint="rename it") from None
+    return files
 
 
 def unpack(path: Path, into: Path) -> None:
@@ -243,6 +249,19 @@ def unpack(path: Path, into: Path) -> None:
         ) from None
     except OSError as error:
         raise SourceError(f"{path.name} cannot be unpacked: {error}", hint="check the disk and the path") from None
+
+
+def require_unchanged(archive: Archive) -> None:
+    """Check that a source on a disk is still what `fetch` saw: somebody may write to it meanwhile.
+
+    Raises:
+        SourceError: It is not.
+    """
+    now = _digest(archive.path)[0] if archive.path.is_file() else _digest_files(archive.path).sha256
+    if now != archive.sha256:
+        raise SourceError(
+            f"{archive.name} was changed while it was converted", hint="let nobody write to it, and run again"
+        )
 
 
 def require_space(directory: Path, needed: int) -> None:
@@ -280,7 +299,7 @@ def _digest_files(path: Path) -> Archive:
     digest, size = hashlib.sha256(), 0
     for file in files.all():
         sha256, length = _digest(file)
-        digest.update(f"{file.name}\0{sha256}\n".encode())
+        digest.update(os.fsencode(file.name) + f"\0{sha256}\n".encode())
         size += length
     where = path if path.is_dir() else files.prefix
     return Archive(where.name, where, digest.hexdigest(), size)
@@ -435,10 +454,10 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) ->
 def _read_note(note: Path) -> dict[str, str | None]:
     """What was kept of the headers beside a download; nothing where there was none, or a crash cut it short."""
     try:
-        kept: dict[str, str | None] = json.loads(note.read_text())
+        kept = json.loads(note.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return kept
+    return kept if isinstance(kept, dict) else {}
 
 
 def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Progress) -> None:
@@ -453,6 +472,12 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
                 time.sleep(min(2**attempt, 30) * _PATIENCE)
             try:
                 why = _receive_once(client, url, part, note, pin, progress)
+                if not why and pin is None and not zipfile.is_zipfile(part):
+                    part.unlink()  # nothing to resume: the next run asks again
+                    raise SourceError(
+                        f"what {display_name(url)} sends is no whole zip (a page, or a body cut short?)",
+                        hint="open the URL in a browser; give a mirror with --source",
+                    )
                 if not why:
                     os.replace(part, target)  # noqa: PTH105 - replaces on every platform
                     return

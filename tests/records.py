@@ -41,11 +41,12 @@ def family(count: int = 1, **facts: Any) -> Family:
 def report(*, wrong: bool = False, layers: int = 2) -> dict[str, Any]:
     """A parity report with plausible numbers; with `wrong`, layer 2 of the published model is off."""
 
-    def outputs(gap: float, floor: float | None) -> tuple[Difference, ...]:
+    def outputs(dtype: str, gap: float, floor: float) -> tuple[Difference, ...]:
         names = ["embeddings", *(f"layer {n + 1}" for n in range(layers)), "sequence_output", "pooled_output"]
         return tuple(
             Difference(
                 name,
+                dtype,
                 (743, 32),
                 0.25 if wrong and name == "layer 2" else gap * (n + 1),
                 gap / 8,
@@ -57,9 +58,9 @@ def report(*, wrong: bool = False, layers: int = 2) -> dict[str, Any]:
         )
 
     references = (
-        Reference("graph", "float64", "gelu_pytorch_tanh", True, outputs(1.25e-15, None)),
-        Reference("graph", "float32", "gelu_pytorch_tanh", True, outputs(7.5e-7, 4.5e-6)),
-        Reference("graph", "float64", "gelu", False, outputs(1.5e-3, None)),
+        Reference("graph", "float64", "gelu_pytorch_tanh", True, outputs("float64", 1.25e-15, 1e-15)),
+        Reference("graph", "float32", "gelu_pytorch_tanh", True, outputs("float32", 7.5e-7, 4.5e-6)),
+        Reference("graph", "float64", "gelu", False, outputs("float64", 1.5e-3, 1e-15)),
     )
     return ParityReport(
         activation="gelu_pytorch_tanh",

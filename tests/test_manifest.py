@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hubpush import manifest
+from hubpush.catalog import Release
 from hubpush.errors import DriftError
 from tests import records
 
@@ -17,9 +18,17 @@ def build(tmp_path: Path) -> manifest.Build:
 
 
 def _manifest(build: manifest.Build) -> manifest.Manifest:
+    past = manifest.Past(version="1.0.0", date="2026-11-22", change="first release", verdict="pass")
     inputs = manifest.Inputs(weights="0" * 64, card="1" * 64)
     return manifest.Manifest(
-        version="1.0.0", family="f", release="r", inputs=inputs, build=build, files=build.files, card_parts={}
+        version="1.0.0",
+        family="f",
+        release="r",
+        inputs=inputs,
+        build=build,
+        files=build.files,
+        card_parts={},
+        history=(past,),
     )
 
 
@@ -56,20 +65,20 @@ def test_git_ids_are_gits_own(tmp_path: Path) -> None:
 
 
 def test_weights_identity_follows_what_decides_the_bytes_and_nothing_else() -> None:
-    """Source, architecture, casing, activation and options change the identity; prose about the model does not."""
+    """Source, architecture, casing and activation change the identity; prose and expectations do not."""
     one = records.family().releases[0]
 
-    def identity(release=one, source: str = "a" * 64, *, allow_nonfinite: bool = False) -> str:
-        return manifest.weights_inputs(release, source, allow_nonfinite=allow_nonfinite)
+    def identity(release: Release = one, source: str = "a" * 64, *, cased: bool = False) -> str:
+        return manifest.weights_inputs(release, source, cased=cased)
 
-    assert identity() == identity(one.model_copy(update={"title": "Another", "license": "mit", "glue": {"Score": 1.0}}))
+    prose = {"title": "Another", "license": "mit", "config": {"hidden_size": 1}, "cased": None}
+    assert identity() == identity(one.model_copy(update=prose))
     others = {
         identity(source="b" * 64),
-        identity(one.model_copy(update={"cased": True})),
+        identity(cased=True),
         identity(one.model_copy(update={"activation": "gelu"})),
-        identity(allow_nonfinite=True),
     }
-    assert len(others | {identity()}) == 5
+    assert len(others | {identity()}) == 4
 
 
 def test_card_identity_ignores_keys_that_were_not_there(build: manifest.Build) -> None:

@@ -28,8 +28,9 @@ from hubpush.errors import SourceError
 from hubpush.source import Archive, fetch, file_sha256, find, opened, require_space, resolve, size_of, unpack
 from tests.checkpoints import zip_release
 
-BODY = bytes(range(256)) * 1000
-OTHER = BODY[::-1]
+_END = b"PK\x05\x06" + bytes(18)  # the end of an empty zip: what comes without a pin must at least look like one
+BODY = bytes(range(256)) * 1000 + _END
+OTHER = BODY[: -len(_END)][::-1] + _END
 ENDLESS = 64 << 20
 """What the server takes for endless: more than the client may ask for, little enough to end a test that fails."""
 
@@ -434,7 +435,7 @@ def test_a_local_source_is_held_to_its_pin(tmp_path: Path, release: Path, name: 
 def test_too_many_announced_bytes_are_refused_before_the_body(server: Server, tmp_path: Path) -> None:
     """A size over the pinned one is refused by its announcement: no byte is written."""
     url = server.serve("/a.zip", Reply(b"", length=len(BODY) + 1))
-    with pytest.raises(SourceError, match=r"announces 256,001 bytes, but 256,000 are pinned"):
+    with pytest.raises(SourceError, match=r"announces 256,023 bytes, but 256,022 are pinned"):
         fetch(url, tmp_path, pin(BODY))
     assert kept(tmp_path) == {}
     assert len(server.seen) == 1
@@ -443,7 +444,7 @@ def test_too_many_announced_bytes_are_refused_before_the_body(server: Server, tm
 def test_too_few_bytes_are_refused_by_both_sizes(server: Server, tmp_path: Path) -> None:
     """A body that is whole but smaller than the pinned one is refused, and nothing is kept."""
     url = server.serve("/a.zip", Reply(BODY[:-1]))
-    with pytest.raises(SourceError, match=r"(?s)pinned .*256,000 bytes.*found .*255,999 bytes"):
+    with pytest.raises(SourceError, match=r"(?s)pinned .*256,022 bytes.*found .*256,021 bytes"):
         fetch(url, tmp_path, pin(BODY))
     assert kept(tmp_path) == {}
 
@@ -451,7 +452,7 @@ def test_too_few_bytes_are_refused_by_both_sizes(server: Server, tmp_path: Path)
 def test_an_endless_body_ends_at_the_pinned_size(server: Server, tmp_path: Path) -> None:
     """A body without announced length is read up to the pinned size and not a block further."""
     url = server.serve("/a.zip", Reply(length=None, endless=True))
-    with pytest.raises(SourceError, match=r"sends more than 256,000 bytes"):
+    with pytest.raises(SourceError, match=r"sends more than 256,022 bytes"):
         fetch(url, tmp_path, pin(BODY))
     assert all(not name.endswith(".zip") and size <= len(BODY) for name, size in kept(tmp_path).items())
     (sent,) = server.sent()
@@ -871,7 +872,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "no end": (lambda: GOOD[:-1], "is not a sound zip"),
     "half": (lambda: GOOD[: len(GOOD) // 2], "is not a sound zip"),
     "nothing": (lambda: b"", "is not a sound zip"),
-    "garbage": (lambda: BODY, "is not a sound zip"),
+    "garbage": (lambda: BODY[:-22], "is not a sound zip"),
     "tar": (lambda: b"vocab.txt".ljust(257, b"\0") + b"ustar" + bytes(10_000), "is not a sound zip"),
 }
 # fmt: on
@@ -1070,3 +1071,21 @@ def test_any_names_stay_in_the_directory(tmp_path: Path, names: list[str]) -> No
     else:
         assert set(tree(room / "in")) == {name for name in names if not name.endswith("/")}
     assert sorted(p.name for p in room.iterdir()) == ["a.zip", "in"]
+
+
+def test_a_page_instead_of_a_zip_is_not_kept(server: Server, tmp_path: Path) -> None:
+    """What a captive portal sends is refused and asked for again by the next run."""
+    url = server.serve("/a.zip", Reply(b"<html>Please log in</html>"), Reply())
+    with pytest.raises(SourceError, match="no whole zip"):
+        fetch(url, tmp_path)
+    assert fetch(url, tmp_path).path.read_bytes() == BODY
+
+
+def test_a_source_that_is_written_to_meanwhile_is_noticed(tmp_path: Path, release: Path) -> None:
+    """A directory that changes between fetch and the end of the conversion is not published under its old digest."""
+    copied = Path(shutil.copytree(release, tmp_path / "copy"))
+    archive = fetch(copied, tmp_path)
+    source.require_unchanged(archive)
+    (copied / "vocab.txt").write_text("other")
+    with pytest.raises(SourceError, match="was changed while"):
+        source.require_unchanged(archive)

@@ -26,7 +26,6 @@ from io import BytesIO
 from typing import TypeVar, get_args
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
-import yaml
 from dulwich.attrs import GitAttributes, compile_gitattributes_patterns, parse_git_attributes
 from dulwich.ignore import IgnoreFilter
 from dulwich.objects import Blob, Commit, ObjectID
@@ -38,7 +37,7 @@ from starlette.types import Receive, Scope, Send
 
 from hubpush.localhub import pages, store
 from hubpush.localhub.store import Change, Entry, HubError, Store
-from hubpush.metadata import check_card, split_front_matter
+from hubpush.metadata import check_card, read_front_matter, split_front_matter
 
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _JSON_LIMIT, _COMMIT_LIMIT, _BUFFER, _TEXT_LIMIT = 16 << 20, 128 << 20, 4 << 20, 1 << 20
@@ -607,11 +606,7 @@ def _page(call: Call, repo_id: str, revision: str) -> Response:
 
 
 def _metadata(card: str) -> Json:
-    text = split_front_matter(card)[0]
-    # `check_card` has read the same text within limits of size, depth and aliases; what it refuses is not loaded.
-    if not text or any(p.severity == "error" and p.field == "front matter" for p in check_card(card)):
-        return {}
-    found = _plain(yaml.safe_load(text))
+    found = _plain(read_front_matter(card))
     return found if isinstance(found, dict) else {}
 
 

@@ -7,6 +7,7 @@ the lock. Files appear by rename; what a killed process leaves behind is unreach
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -93,17 +94,30 @@ class Change:
     size: int = -1
 
 
+_MARKER = ".embedded-hub"
+_OWN = {_MARKER, "models", "lfs", "tmp"}
+
+
 class Store:
     """All repositories of one directory, which is made when it does not exist."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._blobs: dict[bytes, tuple[int, str, int]] = {}  # by content, so never out of date
-        for name in ("models", "lfs", "tmp"):
-            (directory / name).mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        # Another server may be making the same directory at this moment, so its own names do not count as foreign.
+        if {path.name for path in directory.iterdir()} - _OWN and not (directory / _MARKER).exists():
+            raise FileExistsError(errno.EEXIST, "it holds files that are not an embedded Hub's")
+        for name in _OWN - {_MARKER}:
+            (directory / name).mkdir(exist_ok=True)
+        (directory / _MARKER).touch()
         for left in (directory / "tmp").iterdir():  # of killed processes; another server may be using a younger one
-            if time.time() - left.lstat().st_mtime > _TEMPORARY_SECONDS:
-                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            try:
+                ours = re.fullmatch("[0-9a-f]{32}", left.name)
+                if ours and time.time() - left.lstat().st_mtime > _TEMPORARY_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+            except FileNotFoundError:
+                pass  # another server was faster
 
     # Repositories
 

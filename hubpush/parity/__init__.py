@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubpush.architectures import ACTIVATIONS, Activation, Architecture
 from hubpush.errors import MissingExtraError, ParityError
-from hubpush.parity.report import Difference, ParityReport, Reference, TokenIds, Weights
+from hubpush.parity.report import FLOAT64_STEP, Difference, ParityReport, Reference, TokenIds, Weights
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -81,12 +81,13 @@ def measure(
     require_installed()
     from hubpush.parity.graph import Graph
     from hubpush.parity.probes import encode
-    from hubpush.parity.published import Published
+    from hubpush.parity.published import Published, quiet
 
     graph = Graph(prefix, architecture, account.heads, config)
     single, double = (Published(folder, account.heads, dtype) for dtype in ("float32", "float64"))
     other: Activation = next(form for form in ACTIVATIONS if form != activation)
-    batches = encode(double.tokenizer, int(config["max_position_embeddings"]))
+    with quiet():  # the long probe is longer than the model, until it is cut
+        batches = encode(double.tokenizer, int(config["max_position_embeddings"]), int(config["type_vocab_size"]))
 
     sums: dict[tuple[str, str], dict[str, _Sum]] = {}
     samples: list[dict[str, Any]] = []
@@ -94,22 +95,21 @@ def measure(
         published = {"float64": _rows(double.run(inputs), inputs), "float32": _rows(single.run(inputs), inputs)}
         exact = _rows(graph.run(inputs, activation, "float64"), inputs)
         rounded = _rows(graph.run(inputs, activation, "float32"), inputs)
-        _add(sums.setdefault(("float64", activation), {}), published["float64"], exact)
-        _add(
-            sums.setdefault(("float32", activation), {}),
-            published["float32"],
-            rounded,
-            floors=((published["float32"], published["float64"]), (rounded, exact)),
-        )
-        _add(
-            sums.setdefault(("float64", other), {}),
-            published["float64"],
-            _rows(graph.run(inputs, other, "float64"), inputs),
-        )
+        floors = ((published["float32"], published["float64"]), (rounded, exact))
+        for dtype, form, reference in (
+            ("float64", activation, exact),
+            ("float32", activation, rounded),
+            ("float64", other, _rows(graph.run(inputs, other, "float64"), inputs)),
+        ):
+            _add(sums.setdefault((dtype, form), {}), published[dtype], reference, floors)
         samples.append(_sample(inputs, published["float64"]))
     references = tuple(
         Reference(
-            "graph", dtype, form, form == activation, tuple(total.difference(name) for name, total in found.items())
+            "graph",
+            dtype,
+            form,
+            form == activation,
+            tuple(total.difference(name, dtype) for name, total in found.items()),
         )
         for (dtype, form), found in sums.items()
     )
@@ -147,10 +147,9 @@ def environment() -> dict[str, Any]:
 class _Sum:
     """Running comparison of one output over batches."""
 
-    def __init__(self, with_floor: bool) -> None:
-        self.count, self.width, self.total, self.max_abs, self.scale = 0, 0, 0.0, 0.0, 0.0
+    def __init__(self) -> None:
+        self.count, self.width, self.total, self.max_abs, self.scale, self.floor = 0, 0, 0.0, 0.0, 0.0, 0.0
         self.min_cosine = 1.0
-        self.floor: float | None = 0.0 if with_floor else None
 
     def add(self, published: npt.NDArray[Any], reference: npt.NDArray[Any]) -> None:
         import numpy as np
@@ -170,15 +169,16 @@ class _Sum:
         self.scale = max(self.scale, float(np.abs(theirs).max()))
         self.min_cosine = min(self.min_cosine, float(cosines.min()))
 
-    def difference(self, name: str) -> Difference:
+    def difference(self, name: str, dtype: str) -> Difference:
         return Difference(
             name,
+            dtype,
             (self.count, self.width),
             self.max_abs,
             self.total / (self.count * self.width),
             self.min_cosine,
             self.scale,
-            self.floor,
+            self.floor if dtype == "float32" else self.floor * FLOAT64_STEP,
         )
 
 
@@ -199,7 +199,7 @@ def _rows(outputs: _Rows, inputs: _Rows) -> dict[str, npt.NDArray[Any]]:
     return rows
 
 
-def _add(sums: dict[str, _Sum], published: _Rows, reference: _Rows, floors: Sequence[tuple[_Rows, _Rows]] = ()) -> None:
+def _add(sums: dict[str, _Sum], published: _Rows, reference: _Rows, floors: Sequence[tuple[_Rows, _Rows]]) -> None:
     import numpy as np
 
     if published.keys() != reference.keys():
@@ -209,11 +209,11 @@ def _add(sums: dict[str, _Sum], published: _Rows, reference: _Rows, floors: Sequ
             hint="does `architectures` in config.json name the class that holds the checkpoint's heads?",
         )
     for name in reference:
-        total = sums.setdefault(name, _Sum(with_floor=bool(floors)))
+        total = sums.setdefault(name, _Sum())
         total.add(published[name], reference[name])
         for single, double in floors:
             gap = float(np.abs(single[name].astype(np.float64) - double[name]).max())
-            total.floor = max(total.floor or 0.0, gap)
+            total.floor = max(total.floor, gap)
 
 
 def _sample(inputs: _Rows, outputs: _Rows) -> dict[str, Any]:

@@ -27,6 +27,8 @@ SHORT: tuple[tuple[str, str | None], ...] = (
     ("", None),
 )
 
+_SHORT_LENGTH = 64
+
 LONG = (
     "A probe that reaches the last position has to be long; it says little, and says it again in other words. "
     "The first ships came in spring, when the ice had left the bay, and the people of the town went down to see them. "
@@ -36,25 +38,28 @@ LONG = (
 """More tokens than any position table has rows; cut to the model's length when encoded."""
 
 
-def encode(tokenizer: Any, length: int) -> list[dict[str, npt.NDArray[np.int32]]]:
+def encode(tokenizer: Any, length: int, segments: int = 2) -> list[dict[str, npt.NDArray[np.int32]]]:
     """Encode the probes in two batches: the short ones padded to their longest, and the long one.
 
     Args:
         tokenizer: The published tokenizer, as transformers loads it.
         length: Number of position embeddings.
+        segments: Number of segment embeddings; a model with one alone sees pairs as one text.
 
     Returns:
         For each batch `input_ids`, `attention_mask`, `token_type_ids`, each int32 [batch, length].
     """
-    firsts = [first for first, _ in SHORT]
-    seconds = [second for _, second in SHORT]
-    rows = [
-        tokenizer(first, second, truncation=True, max_length=min(length, 64))
-        for first, second in zip(firsts, seconds, strict=True)
-    ]
+    # Cut hard instead of by the tokenizer, which cannot bring a pair under the number of its special tokens.
+    rows = [_cut(tokenizer(first, second), min(length, _SHORT_LENGTH), segments) for first, second in SHORT]
     short = tokenizer.pad(rows, padding=True, return_tensors="np")
-    long = tokenizer(LONG, truncation=True, max_length=length, return_tensors="np")
+    long = tokenizer.pad([_cut(tokenizer(LONG), length, segments)], return_tensors="np")
     return [_int32(short), _int32(long)]
+
+
+def _cut(encoded: Mapping[str, list[int]], length: int, segments: int) -> dict[str, list[int]]:
+    # The last token, [SEP], stays the last.
+    cut = {name: v if len(v) <= length else [*v[: length - 1], v[-1]] for name, v in encoded.items()}
+    return cut | {"token_type_ids": [min(segment, segments - 1) for segment in cut["token_type_ids"]]}
 
 
 def _int32(batch: Mapping[str, Any]) -> dict[str, npt.NDArray[np.int32]]:

@@ -3,14 +3,18 @@
 `Difference` and `Reference` hold numbers and no opinion; `tolerance` says what is allowed and why; `ParityReport` puts
 both together. The command line, the card and hubpush.json all show `ParityReport.to_json()`.
 
+Every output has a *floor*: how far float32 is from float64 in one and the same model, the larger of the two sides. It
+is what this output of this model loses by rounding, and is measured beside every difference.
+
 Tolerances:
 
 - float64: differences between two float64 computations of the same function come from rounding alone, 1e-14 on trained
   weights. There an epsilon of 1e-9 for 1e-12 shows as 8e-7 and the other GELU form as 1e-2: eight orders of magnitude
-  and more lie between right and wrong. Allowed are 1e-13 of the output's largest value, at least 1e-13 and
-  at most 1e-12. (The lower end is for logits that happen to be near zero: their error is that of what cancelled.)
-- float32: allowed are 4 times the floor, which is the larger of |float32 - float64| of the two sides. Two correct
-  computations differ by at most the sum of both, so 2 would do if float64 were exact; 4 leaves no doubt.
+  and more lie between right and wrong. Allowed are 1e-13 of the output's largest value, at least 1e-13 (logits that
+  happen to be near zero have the error of what cancelled) and at most 1e-12; or, for a model that magnifies rounding
+  more than trained ones do, 16 times what its float32 floor predicts for float64, whose steps are 2^29 times finer.
+- float32: allowed are 4 times the floor. Two correct computations differ by at most the sum of both sides' floors, so 2
+  would do if float64 were exact; 4 leaves no doubt.
 """
 
 from __future__ import annotations
@@ -23,7 +27,13 @@ from hubpush.errors import ParityError
 
 FLOAT64_ABSOLUTE = 1e-12
 FLOAT64_RELATIVE = 1e-13
-FLOAT32_FACTOR = 4.0
+FLOAT64_FLOORS = 16.0
+FLOAT64_STEP = 2.0**-29
+"""Ratio of the spacing of float64 numbers to that of float32 numbers: 52 against 23 bits of fraction."""
+
+FLOAT32_FLOORS = 4.0
+FLOAT32_LEAST = 1e-30
+"""Allowed where float32 happens to be exact: sums of numbers below its normal range depend on the order."""
 
 Verdict = Literal["pass", "known-divergence", "fail", "not-run"]
 
@@ -34,28 +44,32 @@ class Difference:
 
     Attributes:
         output: Name of the output.
+        dtype: `float64` or `float32`.
         shape: Positions (or probes) compared, and size of the vector at each.
         max_abs: Largest absolute difference; the largest float (1.8e+308) where a side is not a number.
         mean_abs: Mean absolute difference.
         min_cosine: Smallest cosine between the two vectors of one position.
         scale: Largest absolute value of the reference.
-        floor: For float32, the larger |float32 - float64| of the two sides; None for float64.
+        floor: Rounding of this output: for float32 the larger |float32 - float64| of the two sides, for float64 what
+            that predicts.
     """
 
     output: str
+    dtype: str
     shape: tuple[int, int]
     max_abs: float
     mean_abs: float
     min_cosine: float
     scale: float
-    floor: float | None = None
+    floor: float = 0.0
 
     @property
     def tolerance(self) -> float:
         """Largest `max_abs` that is allowed; the reasons stand in the module's docstring."""
-        if self.floor is not None:
-            return FLOAT32_FACTOR * self.floor
-        return min(FLOAT64_ABSOLUTE, FLOAT64_RELATIVE * max(1.0, self.scale))
+        if self.dtype == "float32":
+            return max(FLOAT32_FLOORS * self.floor, FLOAT32_LEAST)
+        usual = min(FLOAT64_ABSOLUTE, FLOAT64_RELATIVE * max(1.0, self.scale))
+        return max(usual, FLOAT64_FLOORS * self.floor)
 
     @property
     def is_within(self) -> bool:
