@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -40,7 +40,7 @@ STATIONS = ("fetch", "convert", "parity", "card", "push")
 Tell = Callable[[str, str, float | None], None]
 """Called with a release's name, the station it is at, and how much of it is done (0 to 1, or None)."""
 
-Need = Literal["nothing", "held", "card", "build"]
+Need = Literal["nothing", "held", "tag", "card", "build"]
 Status = Literal["published", "unchanged", "planned", "held", "failed"]
 
 
@@ -167,7 +167,7 @@ def survey(job: Job) -> tuple[publish.Remote, Need]:
 
 
 def decide(job: Job, remote: publish.Remote) -> Need:
-    """What a release needs, by its inputs: nothing, a new card from recorded results, or a conversion."""
+    """What a release needs, by its inputs: nothing, its tag, a new card from recorded results, or a conversion."""
     found = remote.manifest
     if found is None:
         return "build"
@@ -180,7 +180,9 @@ def decide(job: Job, remote: publish.Remote) -> Need:
         return "build"
     if remote.drift:
         return "card" if all(path.startswith(publish.README) for path in remote.drift) else "build"
-    return "nothing" if publish.is_settled(remote, _candidate(job, found.build, None).inputs()) else "card"
+    if found.inputs != _candidate(job, found.build, None).inputs():
+        return "card"
+    return "nothing" if found.tag in (remote.tags or {}) else "tag"
 
 
 def check_family(family: Family, base: Path) -> None:
@@ -249,7 +251,9 @@ def carry(job: Job, tell: Tell) -> Outcome:
             remote, need = survey(job)
             if need in ("nothing", "held") and remote.manifest is not None:
                 return _settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
-            if need == "card" and remote.manifest is not None:
+            if need == "tag" and remote.manifest is not None and job.options.dry_run:
+                return replace(_settled(job, remote.manifest, "planned", remote), change="only the tag is missing")
+            if need in ("tag", "card") and remote.manifest is not None:
                 candidate = _candidate(job, remote.manifest.build, None)
             else:
                 build = _build(job, remote, now, tell, seconds)

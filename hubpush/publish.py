@@ -183,14 +183,6 @@ def _carries(api: HfApi, repo_id: str, commit: str, version: str, cache: Path) -
         return False
 
 
-def is_settled(remote: Remote, inputs: Inputs) -> bool:
-    """Whether nothing is left to do for a candidate with these inputs."""
-    manifest = remote.manifest
-    return (
-        manifest is not None and manifest.inputs == inputs and not remote.drift and manifest.tag in (remote.tags or {})
-    )
-
-
 def require_untouched(remote: Remote, repo_id: str) -> None:
     """Check that a push would replace nothing that somebody else made.
 

@@ -13,6 +13,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 
 from hubpush import card, localhub, manifest, publish
 from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError, HubUnavailableError
+from hubpush.localhub.store import Change, Store
 from tests import records
 from tests.conftest import CANARY
 
@@ -101,7 +102,9 @@ def test_a_second_run_changes_nothing_and_reads_little(api: HfApi, tmp_path: Pat
     before = _commits(api), _tags(api)
     calls.clear()
     remote = publish.look(api, REPO, tmp_path / "fresh-cache")
-    assert publish.is_settled(remote, candidate.inputs())
+    assert remote.manifest is not None
+    assert remote.manifest.inputs == candidate.inputs()
+    assert not remote.drift
     assert len(calls) <= 4
     assert {call.method for call in calls} <= {"GET", "HEAD"}
     again = _publish(api, candidate, tmp_path)
@@ -235,13 +238,65 @@ def test_a_tag_is_never_moved(api: HfApi, tmp_path: Path) -> None:
     assert _tags(api)["v1.0.1"] == foreign
 
 
-def test_a_release_whose_tag_stands_elsewhere_is_refused(api: HfApi, tmp_path: Path) -> None:
-    """Somebody who tags another commit with a release's version is told; hubpush does not pass it over."""
+def test_a_moved_tag_is_drift(api: HfApi, tmp_path: Path) -> None:
+    """A version tag that somebody moved to a commit without that version is named, not passed over."""
     candidate = records.candidate(records.write_folder(tmp_path / "model"))
     _publish(api, candidate, tmp_path)
     api.delete_tag(REPO, tag="v1.0.0")
     api.create_tag(REPO, tag="v1.0.0", revision=_commits(api)[-1])
-    with pytest.raises(DriftError, match=r"v1\.0\.0"):
+    assert publish.look(api, REPO, tmp_path / "c").drift == ("tag v1.0.0",)
+    done = _publish(api, candidate, tmp_path, overwrite=True)
+    assert done.manifest.version == "1.0.1"
+    assert _publish(api, candidate, tmp_path).status == "unchanged"
+
+
+def test_a_release_that_the_repo_swallows_is_never_tagged(api: HfApi, tmp_path: Path) -> None:
+    """A .gitignore that drops a published file: an error that says so, one commit at most, and no tag."""
+    api.create_repo(REPO)
+    _commit(api, CommitOperationAdd(".gitignore", b"vocab.txt\n"))
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    for options in ({}, {"overwrite": True}):
+        before = len(_commits(api))
+        with pytest.raises(DriftError, match=r"vocab\.txt"):
+            _publish(api, candidate, tmp_path, **options)
+        assert len(_commits(api)) <= before + 1
+    assert _tags(api) == {}
+
+
+def test_only_what_was_proven_is_pushed(api: HfApi, tmp_path: Path) -> None:
+    """A file that changed in the work directory since it was built is not pushed under the old digest."""
+    folder = records.write_folder(tmp_path / "model")
+    candidate = records.candidate(folder)
+    (folder / "vocab.txt").write_text("[PAD]\nother\n")
+    with pytest.raises(DriftError, match=r"vocab\.txt.*not what was built"):
+        _publish(api, candidate, tmp_path)
+    assert _tags(api) == {}
+    assert len(_commits(api)) == 1
+
+
+def test_metadata_that_a_person_wrote_first_is_not_lost(api: HfApi, tmp_path: Path) -> None:
+    """Front matter of a repo made by hand is kept by saying the same; what would be replaced is named first."""
+    api.create_repo(REPO)
+    _commit(api, CommitOperationAdd("README.md", b"---\nlicense: mit\nextra_gated_prompt: ask\n---\n"))
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    with pytest.raises(DriftError, match="license, extra_gated_prompt"):
+        _publish(api, candidate, tmp_path)
+    assert _publish(api, candidate, tmp_path, overwrite=True).status == "published"
+    other = f"{REPO}-same"
+    api.create_repo(other)
+    api.upload_file(repo_id=other, path_in_repo="README.md", path_or_fileobj=b"---\nlicense: apache-2.0\n---\n")
+    assert _publish(api, replace(candidate, repo_id=other), tmp_path).status == "published"
+
+
+@pytest.mark.parametrize("path", ["README.md", "hubpush.json"])
+@pytest.mark.parametrize("content", [b"\xe9\xff", b"{}", b""])
+def test_what_stands_on_a_hub_may_be_anything(api: HfApi, tmp_path: Path, path: str, content: bytes) -> None:
+    """A card or a manifest that somebody spoiled is drift, named with its repo; never another error."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    _publish(api, candidate, tmp_path)
+    # Straight into the store: the client itself does not push a card that is not UTF-8.
+    Store(tmp_path / "hub").commit(REPO, "main", "somebody else's", [Change("file", path, content)], "")
+    with pytest.raises(DriftError, match=REPO):
         _publish(api, candidate, tmp_path)
 
 
@@ -279,7 +334,7 @@ def test_publishers_of_different_content_lose_nothing(api: HfApi, tmp_path: Path
     for tag, commit in tags.items():
         recorded = manifest.parse(_read(api, "hubpush.json", tmp_path, commit), REPO)
         assert recorded.tag == tag
-        publish._verify(api, REPO, recorded)
+        publish._verify(api, REPO, recorded, commit)
 
 
 def _at_once(works: list[Callable[[], publish.Published]]) -> list[object]:
@@ -350,6 +405,57 @@ def refusing() -> Iterator[Callable[[int], HfApi]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b'{"branches": 1}', b""])
+def test_answers_that_are_not_the_hubs_are_told(tmp_path: Path, body: bytes) -> None:
+    """A proxy's page or another server's JSON in place of the Hub's answer ends with exit code 18."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _answer
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    api = HfApi(endpoint=f"http://127.0.0.1:{server.server_port}", token="embedded")
+    try:
+        with pytest.raises((HubUnavailableError, HubRefusedError)) as caught:
+            _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("part", ["/-/lfs/", "objects/verify", "objects/batch"])
+def test_a_failed_upload_is_tried_again_by_looking(
+    api: HfApi, tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What breaks in the client's upload threads is understood: the run goes on, and one release comes of it."""
+    broken: list[str] = []
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _seconds: None)  # the client's own retries
+
+    def drop(request: httpx2.Request) -> None:
+        if part in str(request.url) and len(broken) < 6:
+            broken.append(str(request.url))
+            raise httpx2.ReadError("the connection broke", request=request)
+
+    huggingface_hub.set_client_factory(lambda: _client(drop))
+    try:
+        done = _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    finally:
+        huggingface_hub.set_client_factory(_client)
+    assert broken
+    assert _tags(api) == {"v1.0.0": done.commit}
+    assert len(_commits(api)) == 2
 
 
 @pytest.mark.parametrize(
