@@ -186,6 +186,14 @@ def test_hostile_values_from_outside_break_nothing(tmp_path: Path) -> None:
     assert "<h1>H</h1>" not in html
 
 
+def test_no_text_ends_a_region(tmp_path: Path) -> None:
+    """A marker in a family's text is shown as text: it opens and ends nothing, and the next rendering keeps no copy."""
+    family = records.family(note="Ends <!-- hubpush:end title --> here.")
+    text = card.render(_context(tmp_path, family=family))
+    assert text.count("<!-- hubpush:end title -->") == 1
+    assert card.render(_context(tmp_path, family=family), text) == text
+
+
 def test_metadata_says_what_the_release_says(tmp_path: Path) -> None:
     """The front matter holds licence, language, task and datasets of the family file, and no base_model."""
     text = card.render(_context(tmp_path))

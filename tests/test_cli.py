@@ -447,6 +447,87 @@ def test_bad_input_gives_a_code_a_message_a_hint_and_pushes_nothing(
     assert not list((shop.root / "work").rglob("*.part"))
 
 
+def test_a_hub_directory_that_is_somebodys_is_left_alone(shop: Workshop, tmp_path: Path) -> None:
+    """--hub with a directory that holds other files is refused, whatever is in it, and nothing in it is touched."""
+    for folder in (tmp_path / "mine" / "tmp", tmp_path / "other"):
+        folder.mkdir(parents=True)
+        (folder / "old.txt").write_text("mine")
+        os.utime(folder / "old.txt", (0, 0))
+    for directory, code in ((tmp_path / "other", 1), (tmp_path / "mine", 0), ("", 2)):
+        result = shop.run("catalog") if code == 0 else None
+        arguments = ("--family", shop.family, "--org", "a", "--hub", directory, "--work", tmp_path / "w", "--dry-run")
+        result = shop.run("convert-and-upload", *arguments, "--no-parity")
+        assert result.code == code, result.err
+    assert (tmp_path / "other" / "old.txt").read_text() == (tmp_path / "mine" / "tmp" / "old.txt").read_text() == "mine"
+
+
+def test_saying_what_is_so_anyway_changes_nothing(shop: Workshop, checkpoint: Path) -> None:
+    """Options that change no byte make no release: the casing that the vocabulary shows, a permission nobody needed."""
+    shop.single(checkpoint, "--no-parity")
+    for options in (["--uncased"], ["--allow-nonfinite"], []):
+        data = json.loads(shop.single(checkpoint, "--no-parity", "--json", *options).out)["releases"][0]
+        assert (data["status"], data["version"]) == ("unchanged", "1.0.0"), options
+
+
+def test_a_renamed_family_file_changes_nothing(after: Workshop) -> None:
+    """The name of the file is not what is published."""
+    moved = after.root / "renamed.toml"
+    after.family.rename(moved)
+    (after.root / "tinies.lock.json").rename(after.root / "renamed.lock.json")
+    result = after.run("convert-and-upload", "--family", moved, "--org", "acme", *after.places())
+    assert result.out.count("unchanged") == 2
+
+
+def test_promises_of_the_family_file_are_held_to_what_was_published(after: Workshop) -> None:
+    """An expectation that is added later is checked, even where nothing else has to be done."""
+    text = after.family.read_text()
+    for line, code, words in (
+        ("config = { num_hidden_layers = 99 }", 13, "num_hidden_layers is 3"),
+        (f'data_sha256 = "{"0" * 64}"', 11, "not the one its authors published"),
+    ):
+        after.family.write_text(text.replace('source = "tiny-a.zip"', f'source = "tiny-a.zip"\n{line}'))
+        result = after.main_job("tiny-a")
+        assert result.code == code, result.err
+        assert words in result.err
+
+
+def test_what_a_crash_left_in_the_work_directory_does_no_harm(shop: Workshop) -> None:
+    """Half-written records of an earlier run are taken for none."""
+    shop.main_job("tiny-a", "--no-parity", "--dry-run")
+    record = next((shop.root / "work").rglob("build.json"))
+    for content in (b"", b"{", b"[]", b"\xff"):
+        record.write_bytes(content)
+        assert shop.main_job("tiny-a", "--no-parity", "--dry-run").code == 0
+
+
+def test_a_missing_tag_is_all_that_a_dry_run_plans(after: Workshop) -> None:
+    """Where only the tag is missing, the dry run says so, and the run makes the tag and no version."""
+    with localhub.serve(after.hub) as url:
+        HfApi(endpoint=url, token="embedded").delete_tag("acme/tiny-a", tag="v1.0.0")
+    planned = json.loads(after.main_job("tiny-a", "--dry-run", "--json").out)["releases"][0]
+    assert (planned["status"], planned["version"], planned["change"]) == ("planned", "1.0.0", "only the tag is missing")
+    assert json.loads(after.main_job("tiny-a", "--json").out)["releases"][0]["version"] == "1.0.0"
+    assert "['v1.0.0']" in _heads(after.hub)["acme/tiny-a"]
+
+
+def test_names_of_files_reach_no_shell_and_no_terminal(shop: Workshop, checkpoint: Path) -> None:
+    """A source's name is quoted in the card's command; control characters in it are refused, and printed harmlessly."""
+    odd = checkpoint.rename(checkpoint.with_name("my $(touch x);'q"))
+    result = shop.single(odd, "--no-parity", "--dry-run")
+    assert result.code == 0
+    assert """--source 'my $(touch x);'"'"'q'""" in result.out
+    bell = odd.rename(odd.with_name("bell\x1b]0;pwned\x07"))
+    result = shop.single(bell, "--no-parity", "--dry-run")
+    assert result.code == 2
+    assert "\x1b" not in result.out + result.err
+
+
+def test_an_org_that_is_none_is_refused(shop: Workshop) -> None:
+    """An owner that the Hub would not take is a usage error."""
+    for org in ("my org", "a--b", "..", "-x", "é"):
+        assert shop.run("convert-and-upload", "--family", shop.family, f"--org={org}", *shop.places()).code == 2
+
+
 def test_a_wrong_casing_is_refused(shop: Workshop, checkpoint: Path) -> None:
     """--cased for a vocabulary that is plainly uncased is a contradiction, not a choice."""
     result = shop.single(checkpoint, "--cased")
@@ -594,6 +675,10 @@ def test_convert_makes_a_folder_that_loads(run: Callable[..., Result], release: 
     assert model.config.hidden_act == "gelu_pytorch_tanh"
     assert AutoTokenizer.from_pretrained(tmp_path / "out").model_max_length == 64
     assert run("convert", release, tmp_path / "out", "--work", tmp_path).code == 2
+    (tmp_path / "two.part").mkdir()
+    (tmp_path / "two.part" / "mine").touch()
+    assert run("convert", release, tmp_path / "two", "--work", tmp_path).code == 0
+    assert (tmp_path / "two.part" / "mine").exists()
     assert run("convert", tmp_path / "nowhere", tmp_path / "other", "--work", tmp_path).code == 11
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("o")) == ["out"]
 
