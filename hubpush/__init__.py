@@ -11,7 +11,9 @@ The modules, in the order in which the data flows:
 - `manifest`: hubpush.json: what went in, what came out, with digests.
 - `metadata`, `card`: recorded facts and results to README.md.
 - `publish`: plan, push, tag, verify.
-- `pipeline`: the whole path of one release as one function, and the family over it.
+- `job`: what is asked for one release, and what came of it.
+- `pipeline`: the whole path of one release as one function.
+- `run`: a family over processes.
 - `cli`: the command line.
 
 `architectures` holds what differs between model architectures, `localhub` the embedded Hub.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from hubpush import __version__
+from hubpush.architectures import Activation
 from hubpush.errors import HubpushError, ModelError, UsageError, redact
 
 if TYPE_CHECKING:
-    from hubpush.catalog import Family, Lock, Release
-    from hubpush.pipeline import Outcome
+    from hubpush.catalog import Family
+    from hubpush.job import Outcome
 
 
 def _examples(*lines: str) -> str:
@@ -41,13 +41,6 @@ app = typer.Typer(
 )
 hub_app = typer.Typer(help="The embedded Hub.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(hub_app, name="hub")
-
-
-class Activation(StrEnum):
-    """The GELU forms, as a choice on the command line."""
-
-    gelu = "gelu"
-    gelu_pytorch_tanh = "gelu_pytorch_tanh"
 
 
 class Format(StrEnum):
@@ -162,12 +155,12 @@ def convert_and_upload(
 
     A second run changes nothing where nothing changed. Give --repo-id, --source and --license for one checkpoint.
     """
-    from hubpush import catalog, pipeline
+    from hubpush import job, run
 
     mode = _mode(output, as_json=as_json, quiet=quiet)
     if no_parity and force:
         raise UsageError("--force pushes a failed parity, --no-parity runs none", hint="give one of the two")
-    options = pipeline.Options(
+    options = job.Options(
         prove=not no_parity,
         force=force,
         dry_run=dry_run,
@@ -175,10 +168,17 @@ def convert_and_upload(
         overwrite=overwrite,
         allow_nonfinite=allow_nonfinite,
     )
-    chosen: Any = activation.value if activation else None
+    work = work or _default_work()
     if repo_id is not None:
-        plan = _single(repo_id, source, license_id, tuple(language or ()), cased, chosen, org=org, models=models)
-        found, lock, base, mirror, releases, repo_ids, command = plan
+        if org or models:
+            raise UsageError("--repo-id names the repo; --org and MODEL belong to families", hint="drop one of them")
+        if not source or not license_id:
+            missing = [name for name, value in (("--source", source), ("--license", license_id)) if not value]
+            raise UsageError(
+                f"one checkpoint needs {' and '.join(missing)} too",
+                hint="hubpush convert-and-upload --source ./model.ckpt --repo-id me/my-bert --license apache-2.0",
+            )
+        todo = [job.of_checkpoint(source, repo_id, license_id, language or (), cased, activation, work, options)]
     else:
         if org is None:
             raise UsageError(
@@ -187,40 +187,18 @@ def convert_and_upload(
             )
         if license_id or language:
             raise UsageError("--license and --language belong to one checkpoint", hint="a family file says them itself")
-        path = catalog.locate(family)
-        found, lock = catalog.load(path)
-        base, mirror = path.parent, source
-        override = {k: v for k, v in (("cased", cased), ("activation", chosen)) if v is not None}
-        note = {"activation_source": "chosen with --activation"} if chosen else {}
-        releases = tuple(r.model_copy(update={**override, **note}) for r in catalog.select(found, models or ()))
-        repo_ids = {release.name: _repo_id(org, release.name) for release in releases}
-        flags = "".join(f" {part}" for part in _flags(cased, chosen))
-        suffix = ".toml" if path == Path(family) else ""
-        named = "" if family == "bert-miniatures" else f" --family {found.name}{suffix}"
-        command = {r.name: f"hubpush convert-and-upload{named} --org {org} {r.name}{flags}" for r in releases}
-    for sentence in dict.fromkeys(sentence for release in releases for sentence in release.assumptions):
+        todo = job.of_family(family, models or (), org, source, cased, activation, work, options)
+    for sentence in dict.fromkeys(sentence for one in todo for sentence in one.release.assumptions):
         _say(f"Assumed: {sentence} (--activation, or `activation` in a family file, says otherwise)")
-    with pipeline.hub(hub) as (endpoint, embedded):
-        todo = pipeline.jobs_of(
-            found,
-            releases,
-            lock,
-            base=base,
-            mirror=mirror,
-            repo_ids=repo_ids,
-            endpoint=endpoint,
-            embedded=embedded,
-            work=work or _default_work(),
-            commands=command,
-            options=options,
-            single=repo_id is not None,
-        )
-        with _progress([job.release.name for job in todo], quiet=mode is Format.quiet) as (tell, done):
+    with run.hub(hub) as (endpoint, embedded):
+        todo = [dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo]
+        with _progress([one.release.name for one in todo], quiet=mode is Format.quiet) as (tell, done):
             try:
-                outcomes = pipeline.carry_all(todo, jobs, tell, done)
+                outcomes = run.carry_all(todo, jobs, tell, done)
             except KeyboardInterrupt:
                 _say("Interrupted. Run the same command again: it goes on where it stopped.")
                 raise
+    found = todo[0].family
     if hub is not None and "://" not in hub:
         # The embedded Hub ran for this command alone: its address is gone now.
         outcomes = [dataclasses.replace(outcome, url=None) for outcome in outcomes]
@@ -252,9 +230,9 @@ def show_catalog(
     path = catalog.locate(family)
     one, lock = catalog.load(path)
     if path == Path(family):
-        from hubpush import pipeline
+        from hubpush import run
 
-        pipeline.check_family(one, path.parent)
+        run.check_family(one, path.parent)
     rows = [
         {
             "name": release.name,
@@ -356,7 +334,7 @@ def convert(
         raise UsageError(f"{out} exists and is not an empty folder", hint="name a folder that is to be made")
     facts: dict[str, Any] = {"license": "unknown", "cased": cased}
     if activation is not None:
-        facts["activation"] = activation.value
+        facts["activation"] = activation
     release = catalog.single("local/checkpoint", "checkpoint", **facts).releases[0]
     with _opened(source, work) as files, _made_whole(out.resolve()) as folder:
         done = pipeline.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
@@ -390,61 +368,6 @@ def hub_serve(
         port=port,
         on_start=lambda url: typer.echo(f"Serving {directory} at {url}  (HF_ENDPOINT={url}; Ctrl-C ends)"),
     )
-
-
-def _single(
-    repo_id: str,
-    source: str | None,
-    license_id: str | None,
-    language: tuple[str, ...],
-    cased: bool | None,
-    activation: Any,
-    *,
-    org: str | None,
-    models: Sequence[str] | None,
-) -> tuple[Family, Lock, Path, str | None, tuple[Release, ...], dict[str, str], dict[str, str]]:
-    """One checkpoint without a family file, as a family of one."""
-    from hubpush import catalog
-
-    if org or models:
-        raise UsageError("--repo-id names the repo; --org and MODEL belong to families", hint="drop one of them")
-    missing = [name for name, value in (("--source", source), ("--license", license_id)) if not value]
-    if missing or source is None:
-        raise UsageError(
-            f"one checkpoint needs {' and '.join(missing)} too",
-            hint="hubpush convert-and-upload --source ./model.ckpt --repo-id me/my-bert --license apache-2.0",
-        )
-    facts: dict[str, Any] = {"license": license_id, "language": language, "cased": cased}
-    if activation is not None:
-        facts |= {"activation": activation, "activation_source": "chosen with --activation"}
-    # Of a path only its last part is written anywhere: a card must not show where somebody keeps files.
-    path = None if "://" in source else Path(source).resolve()
-    family = catalog.single(repo_id, source if path is None else path.name, **facts)
-    release = family.releases[0]
-    named = release.source.partition("?")[0]  # a query may hold a secret
-    command = shlex.join(
-        [
-            *("hubpush", "convert-and-upload", "--source", named, "--repo-id", repo_id, "--license", str(license_id)),
-            *(part for code in language for part in ("--language", code)),
-            *_flags(cased, activation),
-        ]
-    )
-    base = Path.cwd() if path is None else path.parent
-    names = {release.name: repo_id}
-    return family, catalog.Lock(), base, None, (release,), names, {release.name: command}
-
-
-def _flags(cased: bool | None, activation: str | None) -> list[str]:
-    casing = [] if cased is None else ["--cased"] if cased else ["--uncased"]
-    return casing + (["--activation", activation] if activation else [])
-
-
-def _repo_id(org: str, name: str) -> str:
-    from hubpush.catalog import is_repo_name
-
-    if not is_repo_name(org):
-        raise UsageError(f"--org {org!r} is no owner on the Hub", hint="give the name alone: --org my-org")
-    return f"{org}/{name}"
 
 
 def _default_work() -> Path:
@@ -607,7 +530,7 @@ def _progress(
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        from hubpush.pipeline import STATIONS
+        from hubpush.job import STATIONS
 
         columns = (
             TextColumn("{task.description}"),

@@ -1,152 +1,34 @@
-"""The whole path of one release as one function that reads like a story, and the family over an executor.
+"""The whole path of one release as one function that reads like a story: `carry`.
 
-`survey` looks at the Hub and decides what each release needs; `carry` takes one release all the way. Work is sent to
-other processes as small specifications (`Job`), never as weights.
+`survey` looks at the Hub and decides what a release needs; `carry` does it, from the source to the Hub.
 """
 
 from __future__ import annotations
 
 import datetime
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from filelock import FileLock
 
-from hubpush import __version__, card, catalog, manifest, publish, source
+from hubpush import __version__, catalog, manifest, publish, source
 from hubpush.architectures import ARCHITECTURES
-from hubpush.catalog import Family, Pin, Release
-from hubpush.errors import CatalogError, HubpushError, HubUnavailableError, SourceError, UsageError
+from hubpush.catalog import Pin, Release
+from hubpush.errors import HubpushError, HubUnavailableError, SourceError
+from hubpush.job import Job, Outcome, Tell, client, failed, planned, settled
 from hubpush.manifest import Build
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
     from hubpush.model import Account
     from hubpush.parity.report import ParityReport
 
-STATIONS = ("fetch", "convert", "parity", "card", "push")
-
-Tell = Callable[[str, str, float | None], None]
-"""Called with a release's name, the station it is at, and how much of it is done (0 to 1, or None)."""
-
 Need = Literal["nothing", "held", "tag", "card", "build"]
-Status = Literal["published", "unchanged", "planned", "held", "failed"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a person may decide about a run.
-
-    Attributes:
-        prove: Run parity.
-        force: Publish although parity fails.
-        dry_run: Do everything but the push.
-        private: Visibility of repos that are created.
-        overwrite: Replace what somebody else changed on the Hub.
-        allow_nonfinite: Publish NaN weights.
-    """
-
-    prove: bool = True
-    force: bool = False
-    dry_run: bool = False
-    private: bool | None = None
-    overwrite: bool = False
-    allow_nonfinite: bool = False
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything a worker needs to carry one release; a few kilobytes.
-
-    Attributes:
-        family: The family, for the card.
-        release: The release.
-        repo_id: Where it goes.
-        base: The directory that a source which is no URL is relative to.
-        mirror: A directory or URL that holds the archives, or None.
-        pin: What the source must be, by the lock.
-        is_pinned_by_hub: Without a pin, whether the manifest on the Hub is the lock; for one checkpoint that a person
-            names on the command line, naming it is enough.
-        endpoint: The Hub; None for the one huggingface_hub is configured for.
-        embedded: Whether it is an embedded one.
-        work: Directory for downloads, unpacked checkpoints and built folders.
-        command: The command line that makes this release again.
-        options: What the person decided.
-    """
-
-    family: Family
-    release: Release
-    repo_id: str
-    base: Path
-    mirror: str | None
-    pin: Pin | None
-    is_pinned_by_hub: bool
-    endpoint: str | None
-    embedded: bool
-    work: Path
-    command: str
-    options: Options = field(default_factory=Options)
-
-    def location(self) -> str | Path:
-        """Where the source is taken from.
-
-        Raises:
-            SourceError: The mirror lacks it.
-        """
-        return source.resolve(self.release.source, self.base, self.mirror)
-
-    @property
-    def folder(self) -> Path:
-        """Where this release is unpacked and built."""
-        return self.work / "releases" / self.repo_id.replace("/", "--")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one release, as `convert-and-upload --json` prints it."""
-
-    name: str
-    repo_id: str
-    status: Status
-    version: str | None = None
-    bump: str | None = None
-    commit: str | None = None
-    tag: str | None = None
-    url: str | None = None
-    parity: Mapping[str, Any] | None = None
-    files: Mapping[str, Any] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    error: Mapping[str, Any] | None = None
-    change: str | None = None
-    deletes: tuple[str, ...] = ()
-    card: str | None = None
-    assumed: tuple[str, ...] = ()
-
-
-def client(job: Job) -> HfApi:
-    """The Hub's client for a job. An embedded Hub takes any token, so it never gets a person's real one."""
-    if job.embedded:
-        # The client asks the environment for a proxy, and no proxy reaches this machine's own loopback.
-        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,[::1]"
-    from huggingface_hub import HfApi
-
-    return HfApi(
-        endpoint=job.endpoint,
-        token="embedded" if job.embedded else None,
-        library_name="hubpush",
-        library_version=__version__,
-    )
 
 
 def survey(job: Job) -> tuple[publish.Remote, Need]:
@@ -185,59 +67,6 @@ def decide(job: Job, remote: publish.Remote) -> Need:
     return "nothing" if found.tag in (remote.tags or {}) else "tag"
 
 
-def check_family(family: Family, base: Path) -> None:
-    """Check what a family file promises beyond its form: metadata that the Hub takes, sources that are there.
-
-    Args:
-        family: The family.
-        base: The directory of its file.
-
-    Raises:
-        CatalogError: All that is wrong, by release.
-    """
-    problems = []
-    for release in family.releases:
-        try:
-            card.check_facts(release)
-        except HubpushError as error:
-            problems.append(error.message)
-        if isinstance(location := source.resolve(release.source, base), Path):
-            try:
-                source.find(location)
-            except HubpushError as error:
-                if not location.is_file():
-                    problems.append(f"{release.name}: {error.message}")
-    if problems:
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        raise CatalogError(f"{family.name} cannot be carried as it is:{lines}", hint="correct the family file")
-
-
-def preflight(jobs: Sequence[Job]) -> dict[str, HubpushError]:
-    """Check what a run needs before its first byte is fetched: packages, and disk space release by release.
-
-    Returns:
-        The releases for which the disk has no room, by name.
-
-    Raises:
-        MissingExtraError: Parity is asked for and its packages are not installed.
-    """
-    if any(job.options.prove for job in jobs):
-        from hubpush import parity
-
-        parity.require_installed()
-    refused: dict[str, HubpushError] = {}
-    needed = 0
-    with ThreadPoolExecutor(8) as threads:
-        for job, size in zip(jobs, threads.map(_archive_size, jobs), strict=True):
-            # Archives stay for the next run; beside each the checkpoint unpacked (for a time) and the built folder.
-            try:
-                source.require_space(job.work, needed + 3 * size)
-                needed += 3 * size
-            except HubpushError as error:
-                refused[job.release.name] = error
-    return refused
-
-
 def carry(job: Job, tell: Tell) -> Outcome:
     """Take one release all the way: source, checkpoint, model, tokenizer, parity, card, Hub.
 
@@ -250,9 +79,9 @@ def carry(job: Job, tell: Tell) -> Outcome:
         with FileLock(job.folder / ".lock"):
             remote, need = survey(job)
             if need in ("nothing", "held") and remote.manifest is not None:
-                return _settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
+                return settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
             if need == "tag" and remote.manifest is not None and job.options.dry_run:
-                return replace(_settled(job, remote.manifest, "planned", remote), change="only the tag is missing")
+                return replace(settled(job, remote.manifest, "planned", remote), change="only the tag is missing")
             if need in ("tag", "card") and remote.manifest is not None:
                 candidate = _candidate(job, remote.manifest.build, None)
             else:
@@ -264,7 +93,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
                 )
                 (job.folder / "README.md").write_text(step.readme, encoding="utf-8", newline="\n")
             if job.options.dry_run:
-                return _planned(job, remote, candidate, step, seconds)
+                return planned(job, remote, candidate, step, seconds)
             with _timed("push", job, tell, seconds):
                 published = publish.publish(
                     client(job),
@@ -275,12 +104,12 @@ def carry(job: Job, tell: Tell) -> Outcome:
                     overwrite=job.options.overwrite,
                     embedded=job.embedded,
                 )
-            return _settled(job, published.manifest, published.status, None, published, seconds)
+            return settled(job, published.manifest, published.status, None, published, seconds)
     except HubpushError as error:
-        return _failed(job, error, seconds)
+        return failed(job, error, seconds)
     except OSError as error:
         # What a station does not explain itself: a full disk, a work directory without permission.
-        return _failed(job, HubpushError(f"{error}", hint="check the disk, and the permissions of --work"), seconds)
+        return failed(job, HubpushError(f"{error}", hint="check the disk, and the permissions of --work"), seconds)
 
 
 @dataclass(frozen=True)
@@ -328,132 +157,6 @@ def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfin
         written = model.convert(checkpoint, account, config, folder, allow_nonfinite=allow_nonfinite)
     tokenizer.write(vocabulary, folder, cased=cased, model_max_length=original["max_position_embeddings"])
     return Conversion(account, original, config, cased, written.parameters, written.sha256)
-
-
-def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Outcome], None]) -> list[Outcome]:
-    """Carry a family: look at all repos, check what would fail, then do what is needed, in processes of their own.
-
-    Args:
-        jobs: The releases.
-        workers: Processes at a time; with one, the work is done in this process.
-        tell: Told about progress.
-        done: Told about each outcome as soon as it is there.
-
-    Returns:
-        Outcomes in the order of the jobs.
-
-    Raises:
-        HubpushError: Something that concerns all of them.
-    """
-    outcomes: dict[str, Outcome] = {}
-
-    def finish(outcome: Outcome) -> None:
-        outcomes[outcome.name] = outcome
-        done(outcome)
-
-    needed: list[Job] = []
-    with ThreadPoolExecutor(min(8, len(jobs))) as threads:
-        for job, outcome in zip(jobs, threads.map(_surveyed, jobs), strict=True):
-            if outcome is None:
-                needed.append(job)
-            else:
-                finish(outcome)
-    refused = preflight(needed)
-    for job in needed:
-        if job.release.name in refused:
-            finish(_failed(job, refused[job.release.name]))
-    needed = [job for job in needed if job.release.name not in refused]
-    if workers <= 1 or len(needed) <= 1:
-        for job in needed:
-            finish(carry(job, tell))
-    else:
-        with (
-            _telling(tell) as queue,
-            ProcessPoolExecutor(
-                min(workers, len(needed)),
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_share,
-                initargs=(queue, workers),
-            ) as executor,
-        ):
-            futures = {executor.submit(_carry_in_worker, job): job for job in needed}
-            try:
-                for future in as_completed(futures):
-                    try:
-                        finish(future.result())
-                    except BrokenProcessPool:
-                        finish(_failed(futures[future], _worker_died()))
-            except KeyboardInterrupt:
-                # A publish can be cut anywhere and is healed by the next run, so nothing is waited for.
-                executor.shutdown(wait=False, cancel_futures=True)
-                for child in multiprocessing.active_children():
-                    child.terminate()
-                raise
-    return [outcomes[job.release.name] for job in jobs]
-
-
-def jobs_of(
-    family: Family,
-    releases: Sequence[Release],
-    lock: catalog.Lock,
-    *,
-    base: Path,
-    mirror: str | None,
-    repo_ids: Mapping[str, str],
-    endpoint: str | None,
-    embedded: bool,
-    work: Path,
-    commands: Mapping[str, str],
-    options: Options,
-    single: bool = False,
-) -> list[Job]:
-    """One job for each release."""
-    return [
-        Job(
-            family=family,
-            release=release,
-            repo_id=repo_ids[release.name],
-            base=base,
-            mirror=mirror,
-            pin=lock.sources.get(release.source),
-            is_pinned_by_hub=not single,
-            endpoint=endpoint,
-            embedded=embedded,
-            work=work,
-            command=commands[release.name],
-            options=options,
-        )
-        for release in releases
-    ]
-
-
-@contextmanager
-def hub(target: str | None) -> Iterator[tuple[str | None, bool]]:
-    """The Hub that a person means: a URL, a directory (an embedded Hub runs for the time of the block), or the default.
-
-    Yields:
-        The endpoint, or None for the default, and whether it is an embedded Hub.
-
-    Raises:
-        UsageError: `target` is neither.
-    """
-    if target is None:
-        yield None, False
-    elif not target:
-        raise UsageError("--hub is empty", hint="give a directory, or a URL")
-    elif "://" in target:
-        if not catalog.is_allowed_url(target):
-            raise UsageError(
-                f"--hub {target} is not https", hint="plain http is for embedded Hubs on this machine alone"
-            )
-        yield target.rstrip("/"), target.startswith("http://")
-    elif Path(target).is_file():
-        raise UsageError(f"--hub {target} is a file", hint="give a directory (it is created), or a URL")
-    else:
-        from hubpush import localhub
-
-        with localhub.serve(Path(target)) as endpoint:
-            yield endpoint, True
 
 
 def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict[str, float]) -> Build:
@@ -532,20 +235,6 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
     return build
 
 
-def _surveyed(job: Job) -> Outcome | None:
-    """The outcome of a release that needs nothing, or whose push would be refused; None if there is work to do."""
-    try:
-        remote, need = survey(job)
-        if need in ("nothing", "held") and remote.manifest is not None:
-            return _settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
-        card.check_facts(job.release)
-        if not job.options.dry_run:
-            publish.check_rights(client(job), job.repo_id, remote, embedded=job.embedded)
-    except HubpushError as error:
-        return _failed(job, error)
-    return None
-
-
 def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
     """The source's digest as far as it is known without a download."""
     if job.pin is not None:
@@ -582,17 +271,6 @@ def _is_of(build: Build, job: Job, sha256: str) -> bool:
 
 def _candidate(job: Job, build: Build, folder: Path | None) -> publish.Candidate:
     return publish.Candidate(job.family, job.release, job.repo_id, job.command, build, folder)
-
-
-def _archive_size(job: Job) -> int:
-    """Bytes of an archive, as far as lock, disk or server tell; one that cannot be had fails at its own station."""
-    try:
-        location = job.location()
-        if job.pin is not None and job.pin.size is not None:
-            return job.pin.size
-        return source.size_of(location) or 0
-    except HubpushError:
-        return 0
 
 
 def _check_data(release: Release, digests: Mapping[str, manifest.File]) -> None:
@@ -632,81 +310,6 @@ def _remembered(job: Job, sha256: str) -> Build | None:
     return build
 
 
-def _failed(job: Job, error: HubpushError, seconds: Mapping[str, float] | None = None) -> Outcome:
-    problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}
-    return Outcome(job.release.name, job.repo_id, "failed", seconds=dict(seconds or {}), error=problem)
-
-
-def _worker_died() -> HubpushError:
-    return HubpushError(
-        "the worker process died (killed by the system for want of memory?)",
-        hint="run the same command again with a smaller --jobs: what was done stays done",
-    )
-
-
-def _settled(
-    job: Job,
-    found: manifest.Manifest,
-    status: Status,
-    remote: publish.Remote | None,
-    published: publish.Published | None = None,
-    seconds: Mapping[str, float] | None = None,
-) -> Outcome:
-    commit = published.commit if published is not None else (remote.tags or {}).get(found.tag) if remote else None
-    return Outcome(
-        name=job.release.name,
-        repo_id=job.repo_id,
-        status=status,
-        version=found.version,
-        bump=published.bump if published is not None else None,
-        commit=commit,
-        tag=found.tag,
-        url=f"{client(job).endpoint}/{job.repo_id}/tree/{found.tag}",
-        parity=_parity_summary(found.build),
-        files={path: {"sha256": file.sha256, "size": file.size} for path, file in found.files.items()},
-        seconds=dict(seconds or {}),
-        change=found.history[-1].change if found.history else None,
-        assumed=found.build.model.assumed,
-    )
-
-
-def _planned(
-    job: Job,
-    remote: publish.Remote,
-    candidate: publish.Candidate,
-    step: publish.Plan,
-    seconds: Mapping[str, float],
-) -> Outcome:
-    return Outcome(
-        name=job.release.name,
-        repo_id=job.repo_id,
-        status="planned",
-        version=step.version,
-        bump=step.bump,
-        tag=f"v{step.version}",
-        parity=_parity_summary(candidate.build),
-        files={
-            path: {"sha256": file.sha256, "size": file.size}
-            for path, file in step.manifest.files.items()
-            if path in step.adds
-        },
-        seconds=dict(seconds),
-        change=step.change + ("" if remote.is_reachable else "; the Hub was not reached: planned against an empty one"),
-        deletes=step.deletes,
-        card=str(job.folder / "README.md"),
-        assumed=candidate.build.model.assumed,
-    )
-
-
-def _parity_summary(build: Build) -> dict[str, Any]:
-    """The verdict, and the float64 output with the largest difference."""
-    worst = None
-    for reference in build.parity["references"] if build.parity is not None else []:
-        if reference["as_published"] and reference["dtype"] == "float64":
-            worst = {key: reference["worst"][key] for key in ("output", "max_abs", "tolerance")} | {"dtype": "float64"}
-    return {"verdict": build.verdict, "worst": worst}
-
-
 @contextmanager
 def _timed(station: str, job: Job, tell: Tell, seconds: dict[str, float]) -> Iterator[None]:
     tell(job.release.name, station, None)
@@ -715,38 +318,3 @@ def _timed(station: str, job: Job, tell: Tell, seconds: dict[str, float]) -> Ite
         yield
     finally:
         seconds[station] = round(time.perf_counter() - start, 3)
-
-
-# What a worker process got from its parent at its start; a queue cannot be sent along with each job.
-_told: Any = None
-
-
-def _share(queue: Any, workers: int) -> None:
-    global _told
-    _told = queue
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Workers side by side share the machine's cores instead of each asking for all of them.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
-
-
-def _carry_in_worker(job: Job) -> Outcome:
-    return carry(job, lambda *news: _told.put(news))
-
-
-@contextmanager
-def _telling(tell: Tell) -> Iterator[Any]:
-    """A queue over which worker processes tell what they do."""
-    queue = multiprocessing.get_context("spawn").Queue()
-
-    def listen() -> None:
-        while (news := queue.get()) is not None:
-            tell(*news)
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    try:
-        yield queue
-    finally:
-        queue.put(None)
-        thread.join()

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import HfApi
 
 import hubpush
-from hubpush import card, catalog, cli, localhub, manifest, pipeline, publish
+from hubpush import card, catalog, cli, job, localhub, manifest, pipeline, publish
 from tests import checkpoints
 from tests.conftest import CANARY
 
@@ -220,7 +220,7 @@ def test_the_json_is_what_the_manual_says(after: Workshop) -> None:
 def test_a_second_run_changes_nothing_whatever_the_machine(after: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unchanged inputs: no commit and no tag, from a newer hubpush, with other threads, in an empty work directory."""
     before = _heads(after.hub)
-    for module in (hubpush, publish, pipeline, cli):
+    for module in (hubpush, publish, pipeline, job, cli):
         monkeypatch.setattr(module, "__version__", "99.0.0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("TZ", "Asia/Tokyo")

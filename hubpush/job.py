@@ -1,0 +1,316 @@
+"""What is asked for one release, and what came of it.
+
+A `Job` is everything that a worker needs, a few kilobytes that travel to other processes; an `Outcome` is what comes
+back, and what the summary and `--json` show.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hubpush import __version__, catalog, manifest, publish
+from hubpush.architectures import Activation
+from hubpush.catalog import Family, Pin, Release
+from hubpush.errors import HubpushError, UsageError
+from hubpush.manifest import Build
+from hubpush.source import display_name, resolve
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+DEFAULT_FAMILY = "bert-miniatures"
+
+STATIONS = ("fetch", "convert", "parity", "card", "push")
+
+Tell = Callable[[str, str, float | None], None]
+"""Called with a release's name, the station it is at, and how much of it is done (0 to 1, or None)."""
+
+Status = Literal["published", "unchanged", "planned", "held", "failed"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may decide about a run.
+
+    Attributes:
+        prove: Run parity.
+        force: Publish although parity fails.
+        dry_run: Do everything but the push.
+        private: Visibility of repos that are created.
+        overwrite: Replace what somebody else changed on the Hub.
+        allow_nonfinite: Publish NaN weights.
+    """
+
+    prove: bool = True
+    force: bool = False
+    dry_run: bool = False
+    private: bool | None = None
+    overwrite: bool = False
+    allow_nonfinite: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker needs to carry one release; a few kilobytes.
+
+    Attributes:
+        family: The family, for the card.
+        release: The release.
+        repo_id: Where it goes.
+        base: The directory that a source which is no URL is relative to.
+        mirror: A directory or URL that holds the archives, or None.
+        pin: What the source must be, by the lock.
+        is_pinned_by_hub: Without a pin, whether the manifest on the Hub is the lock; for one checkpoint that a person
+            names on the command line, naming it is enough.
+        endpoint: The Hub; None for the one huggingface_hub is configured for.
+        embedded: Whether it is an embedded one.
+        work: Directory for downloads, unpacked checkpoints and built folders.
+        command: The command line that makes this release again.
+        options: What the person decided.
+    """
+
+    family: Family
+    release: Release
+    repo_id: str
+    base: Path
+    mirror: str | None
+    pin: Pin | None
+    is_pinned_by_hub: bool
+    work: Path
+    command: str
+    options: Options = field(default_factory=Options)
+    endpoint: str | None = None
+    embedded: bool = False
+
+    def location(self) -> str | Path:
+        """Where the source is taken from.
+
+        Raises:
+            SourceError: The mirror lacks it.
+        """
+        return resolve(self.release.source, self.base, self.mirror)
+
+    @property
+    def folder(self) -> Path:
+        """Where this release is unpacked and built."""
+        return self.work / "releases" / self.repo_id.replace("/", "--")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one release, as `convert-and-upload --json` prints it."""
+
+    name: str
+    repo_id: str
+    status: Status
+    version: str | None = None
+    bump: str | None = None
+    commit: str | None = None
+    tag: str | None = None
+    url: str | None = None
+    parity: Mapping[str, Any] | None = None
+    files: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: Mapping[str, Any] | None = None
+    change: str | None = None
+    deletes: tuple[str, ...] = ()
+    card: str | None = None
+    assumed: tuple[str, ...] = ()
+
+
+def of_family(
+    name: str,
+    models: Sequence[str],
+    org: str,
+    mirror: str | None,
+    cased: bool | None,
+    activation: Activation | None,
+    work: Path,
+    options: Options,
+) -> list[Job]:
+    """The jobs of a family, or of those of its releases that match a glob.
+
+    Args:
+        name: A shipped family, or the path of a family file.
+        models: Globs over the releases' names; none means all.
+        org: Owner of the repos.
+        mirror: A directory or URL that holds the archives.
+        cased: Casing to use instead of the family's.
+        activation: GELU form to use instead of the family's.
+        work: Directory for downloads and built folders.
+        options: What the person decided.
+
+    Raises:
+        CatalogError: The family cannot be read, or a glob matches nothing.
+        UsageError: The owner is none.
+    """
+    if not catalog.is_repo_name(org):
+        raise UsageError(f"--org {org!r} is no owner on the Hub", hint="give the name alone: --org my-org")
+    path = catalog.locate(name)
+    family, lock = catalog.load(path)
+    chosen: dict[str, Any] = {} if cased is None else {"cased": cased}
+    if activation is not None:
+        chosen |= {"activation": activation, "activation_source": "chosen with --activation"}
+    # What the file is called on this machine is nobody's business; the family's own name finds it again.
+    file = f"{family.name}.toml" if path == Path(name) else family.name
+    known = [] if name == DEFAULT_FAMILY else ["--family", file]
+    return [
+        Job(
+            family=family,
+            release=release.model_copy(update=chosen),
+            repo_id=f"{org}/{release.name}",
+            base=path.parent,
+            mirror=mirror,
+            pin=lock.sources.get(release.source),
+            is_pinned_by_hub=True,
+            work=work,
+            command=_command([*known, "--org", org, release.name], cased, activation),
+            options=options,
+        )
+        for release in catalog.select(family, models)
+    ]
+
+
+def of_checkpoint(
+    source: str,
+    repo_id: str,
+    license_id: str,
+    language: Sequence[str],
+    cased: bool | None,
+    activation: Activation | None,
+    work: Path,
+    options: Options,
+) -> Job:
+    """The job of one checkpoint that somebody has, without a family file.
+
+    Args:
+        source: A URL, zip, directory or prefix.
+        repo_id: Where it goes.
+        license_id: Its licence.
+        language: Its languages.
+        cased: Its casing; None infers it.
+        activation: Its GELU form; None assumes the tanh form.
+        work: Directory for downloads and built folders.
+        options: What the person decided.
+
+    Raises:
+        UsageError: One of these is not valid.
+    """
+    facts: dict[str, Any] = {"license": license_id, "language": tuple(language), "cased": cased}
+    if activation is not None:
+        facts |= {"activation": activation, "activation_source": "chosen with --activation"}
+    # Of a path only its last part is written anywhere: a card must not show where somebody keeps files.
+    path = None if "://" in source else Path(source).resolve()
+    family = catalog.single(repo_id, source if path is None else path.name, **facts)
+    shown = display_name(source if path is None else path)
+    asked = ["--source", shown, "--repo-id", repo_id, "--license", license_id]
+    asked += [part for code in language for part in ("--language", code)]
+    return Job(
+        family=family,
+        release=family.releases[0],
+        repo_id=repo_id,
+        base=Path.cwd() if path is None else path.parent,
+        mirror=None,
+        pin=None,
+        is_pinned_by_hub=False,
+        work=work,
+        command=_command(asked, cased, activation),
+        options=options,
+    )
+
+
+def _command(asked: Sequence[str], cased: bool | None, activation: Activation | None) -> str:
+    casing = [] if cased is None else ["--cased"] if cased else ["--uncased"]
+    form = [] if activation is None else ["--activation", activation]
+    return shlex.join(["hubpush", "convert-and-upload", *asked, *casing, *form])
+
+
+def client(job: Job) -> HfApi:
+    """The Hub's client for a job. An embedded Hub takes any token, so it never gets a person's real one."""
+    if job.embedded:
+        # The client asks the environment for a proxy, and no proxy reaches this machine's own loopback.
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,[::1]"
+    from huggingface_hub import HfApi
+
+    return HfApi(
+        endpoint=job.endpoint,
+        token="embedded" if job.embedded else None,
+        library_name="hubpush",
+        library_version=__version__,
+    )
+
+
+def settled(
+    job: Job,
+    found: manifest.Manifest,
+    status: Status,
+    remote: publish.Remote | None,
+    published: publish.Published | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> Outcome:
+    """The outcome of a release that stands on the Hub as it ought to, or was put there now."""
+    commit = published.commit if published is not None else (remote.tags or {}).get(found.tag) if remote else None
+    return Outcome(
+        name=job.release.name,
+        repo_id=job.repo_id,
+        status=status,
+        version=found.version,
+        bump=published.bump if published is not None else None,
+        commit=commit,
+        tag=found.tag,
+        url=f"{client(job).endpoint}/{job.repo_id}/tree/{found.tag}",
+        parity=_parity_summary(found.build),
+        files={path: {"sha256": file.sha256, "size": file.size} for path, file in found.files.items()},
+        seconds=dict(seconds or {}),
+        change=found.history[-1].change if found.history else None,
+        assumed=found.build.model.assumed,
+    )
+
+
+def planned(
+    job: Job,
+    remote: publish.Remote,
+    candidate: publish.Candidate,
+    step: publish.Plan,
+    seconds: Mapping[str, float],
+) -> Outcome:
+    """The outcome of a dry run: what a push would do."""
+    return Outcome(
+        name=job.release.name,
+        repo_id=job.repo_id,
+        status="planned",
+        version=step.version,
+        bump=step.bump,
+        tag=f"v{step.version}",
+        parity=_parity_summary(candidate.build),
+        files={
+            path: {"sha256": file.sha256, "size": file.size}
+            for path, file in step.manifest.files.items()
+            if path in step.adds
+        },
+        seconds=dict(seconds),
+        change=step.change + ("" if remote.is_reachable else "; the Hub was not reached: planned against an empty one"),
+        deletes=step.deletes,
+        card=str(job.folder / "README.md"),
+        assumed=candidate.build.model.assumed,
+    )
+
+
+def failed(job: Job, error: HubpushError, seconds: Mapping[str, float] | None = None) -> Outcome:
+    """The outcome of a release that an error ended."""
+    problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}
+    return Outcome(job.release.name, job.repo_id, "failed", seconds=dict(seconds or {}), error=problem)
+
+
+def _parity_summary(build: Build) -> dict[str, Any]:
+    """The verdict, and the float64 output with the largest difference."""
+    worst = None
+    for reference in build.parity["references"] if build.parity is not None else []:
+        if reference["as_published"] and reference["dtype"] == "float64":
+            worst = {key: reference["worst"][key] for key in ("output", "max_abs", "tolerance")} | {"dtype": "float64"}
+    return {"verdict": build.verdict, "worst": worst}
