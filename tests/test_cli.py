@@ -6,8 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -602,6 +605,57 @@ def test_a_family_file_names_all_its_mistakes(shop: Workshop) -> None:
     assert result.code == 10
     for key in ("defaults.licence", "releases[0].license", "releases[1].source"):
         assert key in result.err
+
+
+@contextmanager
+def _answering(status: int) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers everything with one status; its address, and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            asked.append(f"{self.command} {self.path}")
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_HEAD = do_POST = _answer
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_hub_that_refuses_stops_before_anything_is_fetched(shop: Workshop) -> None:
+    """A Hub that says no ends with exit code 17, one message and a hint; the source was not even asked for its size."""
+    with _answering(403) as (hub, _), _answering(200) as (source, fetched):
+        shop.family.write_text(shop.family.read_text().replace('"tiny-a.zip"', f'"{source}/tiny-a.zip"'))
+        arguments = ("--family", shop.family, "--org", "acme", "tiny-a", "--hub", hub, "--work", shop.root / "work")
+        result = shop.run("convert-and-upload", *arguments)
+    assert result.code == 17, result.err
+    assert "refuses (403)" in result.err
+    assert result.err.count("Hint: ") == 1
+    assert fetched == []
+
+
+def test_a_full_disk_stops_before_anything_is_fetched(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little room is said before the first byte, release by release: the ones that fit go on."""
+    from collections import namedtuple
+
+    size = (shop.root / "tiny-a.zip").stat().st_size
+    usage = namedtuple("usage", "total used free")(10**9, 0, 3 * size)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    data = json.loads(shop.main_job("--no-parity", "--json").out)["releases"]
+    assert [r["status"] for r in data] == ["published", "failed"]
+    assert "GB are free" in data[1]["error"]["message"]
+    assert data[1]["seconds"] == {}
 
 
 def test_a_hub_that_is_not_there_is_tried_again_later(shop: Workshop) -> None:
