@@ -18,6 +18,8 @@ ORACLE := bert-tensorflow==1.0.4 absl-py six
 
 .PHONY: demo test lint wheel clean
 
+# What the demo builds stays here, not in the cache of the person's home directory.
+demo: export HUBPUSH_WORK := build/demo-work
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/minilm.py
 	$(BIN)/hubpush convert-and-upload --family examples/minilm.toml --org demo --hub ./demo-hub

@@ -24,7 +24,9 @@ def compare(repo_id: str, revision: str) -> None:
     """Print the cosine of two related and of two unrelated sentences, from mean-pooled vectors."""
     import torch
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(repo_id, revision=revision)
     model = AutoModel.from_pretrained(repo_id, revision=revision)
     batch = tokenizer(list(SENTENCES), padding=True, return_tensors="pt")
@@ -50,9 +52,8 @@ def main(repo_id: str, revision: str, hub: str | None = None) -> None:
             os.environ |= {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
         compare(repo_id, revision)
     if hub:
-        print(
-            f"\nBrowse it:  {Path(sys.executable).parent / 'hubpush'} hub serve {hub}   then http://127.0.0.1:8000/{repo_id}"
-        )
+        hubpush = os.path.relpath(Path(sys.executable).parent / "hubpush")
+        print(f"\nBrowse it:  {hubpush} hub serve {hub}   then http://127.0.0.1:8000/{repo_id}")
 
 
 if __name__ == "__main__":

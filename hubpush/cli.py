@@ -63,7 +63,8 @@ ActivationOption = Annotated[
     Activation | None, typer.Option(help="GELU form; default what the family says, else gelu_pytorch_tanh.")
 ]
 WorkOption = Annotated[
-    Path | None, typer.Option("--work", help="Downloads and built folders; default ~/.cache/hubpush.")
+    Path | None,
+    typer.Option("--work", envvar="HUBPUSH_WORK", help="Downloads and built folders; default ~/.cache/hubpush."),
 ]
 
 
@@ -94,18 +95,17 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command(
+    short_help="The main job: a family, or one checkpoint.",
     epilog=_examples(
         "hubpush convert-and-upload --org my-org                     all of bert-miniatures",
         "hubpush convert-and-upload --org my-org '*L-2*' --dry-run   the plan and the cards of some",
         "hubpush convert-and-upload --org demo --hub ./my-hub        no account: an embedded Hub in a directory",
         "hubpush convert-and-upload --family mine.toml --org my-org --source /mnt/archives --jobs 2",
         "hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0",
-    )
+    ),
 )
 def convert_and_upload(
-    models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Globs; all releases without.")
-    ] = None,
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Globs; all releases without.")] = None,
     org: Annotated[str | None, typer.Option(help="User or organisation that owns the repos.")] = None,
     family: FamilyOption = "bert-miniatures",
     source: Annotated[
@@ -210,10 +210,11 @@ def convert_and_upload(
 
 @app.command(
     "catalog",
+    short_help="Families and their releases.",
     epilog=_examples("hubpush catalog", "hubpush catalog bert-miniatures", "hubpush catalog mine.toml --json"),
 )
 def show_catalog(
-    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="A shipped family, or FILE.toml.")] = None,
+    family: Annotated[str | None, typer.Argument(metavar="FAMILY", help="A shipped family, or FILE.toml.")] = None,
     output: FormatOption = Format.auto,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -249,7 +250,8 @@ def show_catalog(
 
 
 @app.command(
-    epilog=_examples("hubpush inspect uncased_L-2_H-128_A-2.zip", "hubpush inspect ./run/model.ckpt-1000000 --json")
+    short_help="Every variable, and what becomes of it.",
+    epilog=_examples("hubpush inspect uncased_L-2_H-128_A-2.zip", "hubpush inspect ./run/model.ckpt-1000000 --json"),
 )
 def inspect(
     source: Annotated[str, typer.Argument(help="A zip, a directory, the prefix of a checkpoint, or a URL.")],
@@ -313,10 +315,11 @@ def inspect(
 
 
 @app.command(
+    short_help="One checkpoint to a folder.",
     epilog=_examples(
         "hubpush convert ./uncased_L-2_H-128_A-2.zip ./bert-tiny",
         "hubpush convert ./run/model.ckpt-1000 ./mine --cased",
-    )
+    ),
 )
 def convert(
     source: Annotated[str, typer.Argument(help="A zip, a directory, the prefix of a checkpoint, or a URL.")],
@@ -371,8 +374,7 @@ def hub_serve(
 
 
 def _default_work() -> Path:
-    base = os.environ.get("HUBPUSH_WORK")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "hubpush"
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "hubpush"
 
 
 @contextmanager
