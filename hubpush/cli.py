@@ -64,7 +64,9 @@ ActivationOption = Annotated[
 ]
 WorkOption = Annotated[
     Path | None,
-    typer.Option("--work", envvar="HUBPUSH_WORK", help="Downloads and built folders; default ~/.cache/hubpush."),
+    typer.Option(
+        "--work", metavar="DIR", envvar="HUBPUSH_WORK", help="Downloads and built folders; default ~/.cache/hubpush."
+    ),
 ]
 
 
@@ -106,7 +108,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 )
 def convert_and_upload(
     models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Globs; all releases without.")] = None,
-    org: Annotated[str | None, typer.Option(help="User or organisation that owns the repos.")] = None,
+    org: Annotated[str | None, typer.Option(metavar="ORG", help="User or organisation that owns the repos.")] = None,
     family: FamilyOption = "bert-miniatures",
     source: Annotated[
         str | None,
@@ -121,13 +123,17 @@ def convert_and_upload(
     license_id: Annotated[
         str | None, typer.Option("--license", metavar="ID", help="Its licence, as the Hub writes it.")
     ] = None,
-    language: Annotated[list[str] | None, typer.Option(help="Its language (ISO 639); can be repeated.")] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Its language (ISO 639); can be repeated.")
+    ] = None,
     cased: CasedOption = None,
     activation: ActivationOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything but the push: print the plan and the cards.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Releases at a time, each in a process of its own.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(metavar="N", min=1, max=256, help="Releases at a time, each in a process of its own.")
+    ] = 1,
     no_parity: Annotated[
         bool,
         typer.Option(
@@ -254,8 +260,10 @@ def show_catalog(
     epilog=_examples("hubpush inspect uncased_L-2_H-128_A-2.zip", "hubpush inspect ./run/model.ckpt-1000000 --json"),
 )
 def inspect(
-    source: Annotated[str, typer.Argument(help="A zip, a directory, the prefix of a checkpoint, or a URL.")],
-    architecture: Annotated[str, typer.Option(help="The table of names to hold it against.")] = "bert",
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A zip, a directory, the prefix of a checkpoint, or a URL.")
+    ],
+    architecture: Annotated[str, typer.Option(metavar="NAME", help="The table of names to hold it against.")] = "bert",
     work: WorkOption = None,
     output: FormatOption = Format.auto,
     as_json: JsonOption = False,
@@ -322,8 +330,10 @@ def inspect(
     ),
 )
 def convert(
-    source: Annotated[str, typer.Argument(help="A zip, a directory, the prefix of a checkpoint, or a URL.")],
-    out: Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet, or be empty.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A zip, a directory, the prefix of a checkpoint, or a URL.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; it must not exist yet, or be empty.")],
     cased: CasedOption = None,
     activation: ActivationOption = None,
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Write NaN and infinite weights.")] = False,
@@ -358,8 +368,10 @@ def convert(
     epilog=_examples("hubpush hub serve ./my-hub", "HF_ENDPOINT=http://127.0.0.1:8000 hf download demo/my-model"),
 )
 def hub_serve(
-    directory: Annotated[Path, typer.Argument(help="Where its repos are kept; it is created.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where its repos are kept; it is created.")],
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 8000,
 ) -> None:
     """Serve the embedded Hub of a directory on this machine until Ctrl-C, with a page for every repo."""
     from hubpush import localhub
@@ -386,7 +398,12 @@ def _opened(source: str, work: Path | None) -> Iterator[Any]:
 
     with tempfile.TemporaryDirectory(prefix="hubpush-") as scratch:
         location = station.resolve(source, Path())
-        archive = station.fetch(location, (work or _default_work()) / "downloads")
+        tell, _ = _plain_progress()
+        archive = station.fetch(
+            location,
+            (work or _default_work()) / "downloads",
+            progress=lambda done, total: tell(station.display_name(location), "fetch", done / total if total else None),
+        )
         with station.opened(archive, Path(scratch) / "source") as files:
             yield files
 

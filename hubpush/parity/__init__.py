@@ -84,15 +84,15 @@ def measure(
     from hubpush.parity.published import Published, quiet
 
     graph = Graph(prefix, architecture, account.heads, config)
-    single, double = (Published(folder, account.heads, dtype) for dtype in ("float32", "float64"))
+    model = Published(folder, account.heads)
     other: Activation = next(form for form in ACTIVATIONS if form != activation)
     with quiet():  # the long probe is longer than the model, until it is cut
-        batches = encode(double.tokenizer, int(config["max_position_embeddings"]), int(config["type_vocab_size"]))
+        batches = encode(model.tokenizer, int(config["max_position_embeddings"]), int(config["type_vocab_size"]))
 
     sums: dict[tuple[str, str], dict[str, _Sum]] = {}
     samples: list[dict[str, Any]] = []
     for inputs in batches:
-        published = {"float64": _rows(double.run(inputs), inputs), "float32": _rows(single.run(inputs), inputs)}
+        published = {dtype: _rows(model.run(inputs, dtype), inputs) for dtype in ("float32", "float64")}
         exact = _rows(graph.run(inputs, activation, "float64"), inputs)
         rounded = _rows(graph.run(inputs, activation, "float32"), inputs)
         floors = ((published["float32"], published["float64"]), (rounded, exact))
@@ -117,8 +117,8 @@ def measure(
         activation=activation,
         references=references,
         weights=_weights(folder, graph, account),
-        tokenizer=_token_ids(folder, double, vocab, cased=cased),
-        loading=double.loading,
+        tokenizer=_token_ids(folder, model, vocab, cased=cased),
+        loading=model.loading,
         environment=environment(),
         samples={"dtype": "float64", "batches": samples},
     )

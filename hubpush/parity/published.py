@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -21,22 +22,22 @@ class Published:
     Args:
         folder: config.json, model.safetensors and the tokenizer's files.
         heads: Groups beyond the required ones that the folder must hold.
-        dtype: `float64` or `float32`.
 
     Attributes:
         tokenizer: What AutoTokenizer loads.
         loading: Missing and unexpected keys that transformers reported.
     """
 
-    def __init__(self, folder: Path, heads: frozenset[str], dtype: str) -> None:
+    def __init__(self, folder: Path, heads: frozenset[str]) -> None:
         with quiet():
             import torch
             import transformers
 
             name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
             model_class = getattr(transformers, name)
-            # The bare encoder builds a pooler unless told not to; without one in the checkpoint it would be random.
-            options = {"add_pooling_layer": "pooler" in heads} if name == "BertModel" else {}
+            # A bare encoder builds a pooler unless told not to; without one in the checkpoint it would be random.
+            is_optional = "add_pooling_layer" in inspect.signature(model_class).parameters
+            options = {"add_pooling_layer": "pooler" in heads} if is_optional else {}
             model, info = model_class.from_pretrained(
                 folder,
                 dtype=torch.float32,
@@ -52,11 +53,13 @@ class Published:
             "mismatched": sorted(str(key) for key in info["mismatched_keys"]),
         }
         self._torch = torch
-        self._model = model.eval().to(getattr(torch, dtype))
+        self._model = model.eval()
 
-    def run(self, inputs: Mapping[str, npt.NDArray[np.int32]]) -> dict[str, npt.NDArray[Any]]:
-        """Outputs by the names that the reference uses."""
+    def run(self, inputs: Mapping[str, npt.NDArray[np.int32]], dtype: str) -> dict[str, npt.NDArray[Any]]:
+        """Outputs by the names that the reference uses, computed in `float64` or `float32`."""
         torch, pooled = self._torch, []
+        # One model serves both: float64 holds every float32 number, so going there and back changes no weight.
+        self._model.to(getattr(torch, dtype))
         pooler = getattr(self._model.base_model, "pooler", None)
         hook = pooler.register_forward_hook(lambda *args: pooled.append(args[2])) if pooler is not None else None
         try:
