@@ -62,7 +62,7 @@ def decide(job: Job, remote: publish.Remote) -> Need:
         return "build"
     if remote.drift:
         return "card" if all(path.startswith(publish.README) for path in remote.drift) else "build"
-    if found.inputs != _candidate(job, found.build, None).inputs():
+    if found.inputs != _recorded(job, found.build).inputs():
         return "card"
     return "nothing" if found.tag in (remote.tags or {}) else "tag"
 
@@ -83,7 +83,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
             if need == "tag" and remote.manifest is not None and job.options.dry_run:
                 return replace(settled(job, remote.manifest, "planned", remote), change="only the tag is missing")
             if need in ("tag", "card") and remote.manifest is not None:
-                candidate = _candidate(job, remote.manifest.build, None)
+                candidate = _recorded(job, remote.manifest.build)
             else:
                 build = _build(job, remote, now, tell, seconds)
                 candidate = _candidate(job, build, job.folder / "model")
@@ -271,6 +271,14 @@ def _is_of(build: Build, job: Job, sha256: str) -> bool:
 
 def _candidate(job: Job, build: Build, folder: Path | None) -> publish.Candidate:
     return publish.Candidate(job.family, job.release, job.repo_id, job.command, build, folder)
+
+
+def _recorded(job: Job, build: Build) -> publish.Candidate:
+    """The conversion that the Hub has, with the source under the name that it has now."""
+    name = _source_name(job)
+    if build.source.name != name:
+        build = build.model_copy(update={"source": build.source.model_copy(update={"name": name, "etag": None})})
+    return _candidate(job, build, None)
 
 
 def _check_data(release: Release, digests: Mapping[str, manifest.File]) -> None:

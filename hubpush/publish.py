@@ -359,7 +359,11 @@ def _adopt(candidate: Candidate, manifest: Manifest | None) -> Candidate:
         return candidate
     if manifest.build.files != candidate.build.files:
         return candidate  # another version of a library writes other bytes: ours are what this push holds
-    return replace(candidate, build=manifest.build)
+    recorded = manifest.build
+    if recorded.source.name != candidate.build.source.name:
+        # The same bytes, found elsewhere now: the card names where they are, and nothing was measured anew.
+        recorded = recorded.model_copy(update={"source": candidate.build.source})
+    return replace(candidate, build=recorded)
 
 
 def _next_version(remote: Remote, files: Mapping[str, File], build: Build) -> tuple[str, Bump, str]:

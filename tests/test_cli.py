@@ -385,6 +385,23 @@ def test_a_family_without_a_lock_is_pinned_by_what_was_published(after: Workshop
     assert manifest.describe(after.root / "tiny-b.zip").sha256 in result.err
 
 
+def test_a_source_that_moved_is_named_anew_without_a_build(shop: Workshop) -> None:
+    """The same bytes under another name make a card that names it, from the recorded results, once."""
+    shop.main_job("tiny-b", "--no-parity")
+    text, lock = shop.family.read_text(), shop.root / "tinies.lock.json"
+    shop.family.write_text(text.replace('"tiny-b.zip"', '"https://example.org/moved/tiny-b.zip"'))
+    lock.write_text(lock.read_text().replace('"tiny-b.zip"', '"https://example.org/moved/tiny-b.zip"'))
+    moved = json.loads(shop.main_job("tiny-b", "--no-parity", "--json").out)["releases"][0]
+    assert (moved["version"], moved["bump"], moved["status"]) == ("1.0.1", "patch", "published")
+    assert not moved["seconds"].keys() & {"fetch", "convert"}
+    with localhub.serve(shop.hub) as url:
+        readme = HfApi(endpoint=url, token="embedded").hf_hub_download(
+            "acme/tiny-b", "README.md", revision="v1.0.1", cache_dir=shop.root / "cache"
+        )
+    assert "https://example.org/moved/tiny-b.zip" in Path(readme).read_text()
+    assert "unchanged" in shop.main_job("tiny-b", "--no-parity").out
+
+
 # Everything that can be wrong: exit code, one message, a hint, nothing pushed
 
 
