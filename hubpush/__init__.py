@@ -14,6 +14,7 @@ The modules, in the order in which the data flows:
 - `job`: what is asked for one release, and what came of it.
 - `pipeline`: the whole path of one release as one function.
 - `run`: a family over processes.
+- `show`: what people and programs see of it.
 - `cli`: the command line.
 
 `architectures` holds what differs between model architectures, `localhub` the embedded Hub.

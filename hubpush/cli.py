@@ -1,29 +1,27 @@
 """The command line: arguments, one call, show; and the one error handler.
 
-Data goes to stdout, talk to stderr. Nothing heavy is imported before a command needs it.
+Nothing heavy is imported before a command needs it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hubpush import __version__
+from hubpush import __version__, show
 from hubpush.architectures import Activation
 from hubpush.errors import HubpushError, ModelError, UsageError, redact
-
-if TYPE_CHECKING:
-    from hubpush.catalog import Family
-    from hubpush.job import Outcome
+from hubpush.show import Format
 
 
 def _examples(*lines: str) -> str:
@@ -41,15 +39,6 @@ app = typer.Typer(
 )
 hub_app = typer.Typer(help="The embedded Hub.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(hub_app, name="hub")
-
-
-class Format(StrEnum):
-    """How data is printed."""
-
-    auto = "auto"
-    human = "human"
-    json = "json"
-    quiet = "quiet"
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print data.")]
@@ -72,18 +61,20 @@ WorkOption = Annotated[
 
 def main() -> NoReturn:
     """Entry point of the `hubpush` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # titles and cards hold what an ASCII terminal cannot show
     try:
         app()
     except HubpushError as error:
-        _say(f"Error: {redact(error.message)}")
-        _say(f"Hint: {redact(error.hint)}")
+        show.say(f"Error: {redact(error.message)}")
+        show.say(f"Hint: {redact(error.hint)}")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (`hubpush catalog | head`); nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _say(f"Error: {redact(str(error))}\nHint: check the path, the disk and the permissions.")
+        show.say(f"Error: {redact(str(error))}\nHint: check the path, the disk and the permissions.")
         sys.exit(1)
     sys.exit(0)
 
@@ -92,7 +83,7 @@ def main() -> NoReturn:
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Carry released TensorFlow checkpoints to the Hugging Face Hub: convert, prove, document, publish."""
     if version:
-        typer.echo(__version__)
+        show.put(__version__)
         raise typer.Exit
 
 
@@ -195,20 +186,20 @@ def convert_and_upload(
             raise UsageError("--license and --language belong to one checkpoint", hint="a family file says them itself")
         todo = job.of_family(family, models or (), org, source, cased, activation, work, options)
     for sentence in dict.fromkeys(sentence for one in todo for sentence in one.release.assumptions):
-        _say(f"Assumed: {sentence} (--activation, or `activation` in a family file, says otherwise)")
+        show.say(f"Assumed: {sentence} (--activation, or `activation` in a family file, says otherwise)")
     with run.hub(hub) as (endpoint, embedded):
         todo = [dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo]
-        with _progress([one.release.name for one in todo], quiet=mode is Format.quiet) as (tell, done):
+        with show.progress([one.release.name for one in todo], quiet=mode is Format.quiet) as (tell, done):
             try:
                 outcomes = run.carry_all(todo, jobs, tell, done)
             except KeyboardInterrupt:
-                _say("Interrupted. Run the same command again: it goes on where it stopped.")
+                show.say("Interrupted. Run the same command again: it goes on where it stopped.")
                 raise
     found = todo[0].family
     if hub is not None and "://" not in hub:
         # The embedded Hub ran for this command alone: its address is gone now.
         outcomes = [dataclasses.replace(outcome, url=None) for outcome in outcomes]
-    _show_outcomes(outcomes, found, hub, mode, dry_run=dry_run)
+    show.summary(outcomes, found, hub, mode, dry_run=dry_run)
     codes = {int(outcome.error["code"]) for outcome in outcomes if outcome.error}
     if codes:
         raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
@@ -232,7 +223,7 @@ def show_catalog(
     if family is None:
         found = [catalog.load(catalog.locate(name))[0] for name in catalog.shipped()]
         rows = [{"name": f.name, "releases": len(f.releases), "title": f.title, "summary": f.summary} for f in found]
-        _show_table(rows, mode)
+        show.table(rows, mode)
         return
     path = catalog.locate(family)
     one, lock = catalog.load(path)
@@ -252,7 +243,7 @@ def show_catalog(
         }
         for release in one.releases
     ]
-    _show_table(rows, mode)
+    show.table(rows, mode)
 
 
 @app.command(
@@ -293,7 +284,7 @@ def inspect(
             for fate in account.fates
         ]
         size = sum(variable.size for variable in checkpoint.variables.values())
-    parameters = sum(_product(f.variable.shape) for f in account.mapped())
+    parameters = sum(math.prod(f.variable.shape) for f in account.mapped())
     if mode is Format.json:
         data = {
             "format": "tensorflow-v2-bundle",
@@ -305,21 +296,21 @@ def inspect(
             "bytes": size,
             "mistakes": list(account.mistakes),
         }
-        typer.echo(json.dumps(data))
+        show.put(json.dumps(data))
         return
-    _show_table(
+    show.table(
         [
             {**row, "shape": "×".join(map(str, fate.variable.shape)) or "scalar"}
             for row, fate in zip(rows, account.fates, strict=True)
         ],
         mode,
     )
-    _say(
+    show.say(
         f"{account.architecture}, {account.model_class.name}: {len(account.mapped())} of {len(rows)} variables are"
         f" published, {parameters:,} parameters, {size:,} bytes"
     )
     for mistake in account.mistakes:
-        _say(f"Mistake: {mistake}")
+        show.say(f"Mistake: {mistake}")
 
 
 @app.command(
@@ -351,16 +342,16 @@ def convert(
     release = catalog.single("local/checkpoint", "checkpoint", **facts).releases[0]
     with _opened(source, work) as files, _made_whole(out.resolve()) as folder:
         done = pipeline.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
-    typer.echo(str(out))
+    show.put(str(out))
     if not quiet:
         casing = "cased" if done.cased else "uncased"
-        _say(
+        show.say(
             f"{done.config['architectures'][0]}, {done.parameters:,} parameters, {casing}, {done.config['hidden_act']}"
         )
         for sentence in release.assumptions:
-            _say(f"Assumed: {sentence} (--activation says otherwise)")
+            show.say(f"Assumed: {sentence} (--activation says otherwise)")
         for fate in done.account.dropped():
-            _say(f"Left out: {fate.variable.name} ({fate.reason})")
+            show.say(f"Left out: {fate.variable.name} ({fate.reason})")
 
 
 @hub_app.command(
@@ -381,7 +372,7 @@ def hub_serve(
     localhub.run(
         directory,
         port=port,
-        on_start=lambda url: typer.echo(f"Serving {directory} at {url}  (HF_ENDPOINT={url}; Ctrl-C ends)"),
+        on_start=lambda url: show.put(f"Serving {directory} at {url}  (HF_ENDPOINT={url}; Ctrl-C ends)"),
     )
 
 
@@ -398,7 +389,7 @@ def _opened(source: str, work: Path | None) -> Iterator[Any]:
 
     with tempfile.TemporaryDirectory(prefix="hubpush-") as scratch:
         location = station.resolve(source, Path())
-        tell, _ = _plain_progress()
+        tell, _ = show.plain_progress()
         archive = station.fetch(
             location,
             (work or _default_work()) / "downloads",
@@ -437,161 +428,6 @@ def _mode(output: Format, *, as_json: bool, quiet: bool) -> Format:
     if quiet:
         return Format.quiet
     return Format.human if output is Format.auto else output
-
-
-def _say(text: str) -> None:
-    """Talk to the person, on stderr. Names come from files: what would move the cursor is shown instead of sent."""
-    typer.echo("\n".join(_printable(line) for line in text.split("\n")), err=True)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
-def _product(shape: Sequence[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
-
-
-def _show_table(rows: Sequence[Mapping[str, Any]], mode: Format) -> None:
-    if mode is Format.json:
-        typer.echo(json.dumps(list(rows)))
-        return
-    if mode is Format.quiet:
-        for row in rows:
-            typer.echo(row["name"])
-        return
-    if not rows:
-        return
-    cells = [[key.upper() for key in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(len(line[n]) for line in cells) for n in range(len(cells[0]))]
-    for line in cells:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(value: Any) -> str:
-    text = {None: "–", True: "yes", False: "no"}.get(value) if value is None or isinstance(value, bool) else str(value)
-    return _printable(text or "")
-
-
-def _show_outcomes(
-    outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: Format, *, dry_run: bool
-) -> None:
-    if mode is Format.json:
-        releases = [dataclasses.asdict(outcome) for outcome in outcomes]
-        for release in releases:
-            release["error"] = release["error"] and {
-                k: redact(v) if isinstance(v, str) else v for k, v in release["error"].items()
-            }
-        typer.echo(json.dumps({"family": family.name, "hub": hub, "releases": releases}))
-        return
-    if mode is Format.quiet:
-        for outcome in outcomes:
-            typer.echo(outcome.url or outcome.repo_id)
-    else:
-        if dry_run:
-            _show_plans(outcomes)
-        _show_table([_summary(outcome) for outcome in outcomes], Format.human)
-    known = {sentence for release in family.releases for sentence in release.assumptions}
-    for sentence in dict.fromkeys(s for o in outcomes for s in o.assumed if s not in known):
-        _say(f"Assumed: {sentence}")
-    for outcome in outcomes:
-        if outcome.error:
-            _say(f"\nError: {outcome.name}: {redact(str(outcome.error['message']))}")
-            _say(f"Hint: {redact(str(outcome.error['hint']))}")
-    if mode is Format.human and hub is not None and "://" not in hub and any(o.commit for o in outcomes):
-        _say(f"\nTo browse and download: hubpush hub serve {hub}")
-
-
-def _summary(outcome: Outcome) -> dict[str, Any]:
-    parity = outcome.parity or {}
-    worst = parity.get("worst")
-    shown = f"{parity['verdict']}" if parity else None
-    if worst:
-        shown = f"{shown} ({worst['output']} {worst['max_abs']:.1e}, allowed {worst['tolerance']:.1e})"
-    return {
-        "release": outcome.name,
-        "status": outcome.status,
-        "version": outcome.tag,
-        "parity": shown,
-        "seconds": f"{sum(outcome.seconds.values()):.1f}" if outcome.seconds else None,
-        "repo": outcome.url or outcome.repo_id,
-    }
-
-
-def _show_plans(outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes:
-        if outcome.status != "planned":
-            continue
-        typer.echo(f"Plan for {outcome.repo_id}: {outcome.tag} ({outcome.bump}): {outcome.change}")
-        for path, file in outcome.files.items():
-            typer.echo(f"  + {path:24} {file['size']:>14,}  sha256 {file['sha256']}")
-        typer.echo("  + hubpush.json")
-        for path in outcome.deletes:
-            typer.echo(f"  - {path}")
-        if outcome.card:
-            typer.echo(f"  card: {outcome.card}\n")
-            typer.echo(Path(outcome.card).read_text(encoding="utf-8"))
-
-
-@contextmanager
-def _progress(
-    names: Sequence[str], *, quiet: bool
-) -> Iterator[tuple[Callable[[str, str, float | None], None], Callable[[Outcome], None]]]:
-    """Live rows on a terminal, one for each release at work; plain lines elsewhere; nothing when quiet."""
-    if quiet:
-        yield (lambda _name, _station, _part: None), (lambda _outcome: None)
-    elif not sys.stderr.isatty():
-        yield _plain_progress()
-    else:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        from hubpush.job import STATIONS
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[station]}"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bars:
-            whole = bars.add_task("releases", total=len(names), station="")
-            rows: dict[str, Any] = {}
-
-            def tell(name: str, station: str, part: float | None) -> None:
-                if name not in rows:
-                    rows[name] = bars.add_task(name, total=len(STATIONS), station=station)
-                at = STATIONS.index(station)
-                shown = station if part is None else f"{station} {part:.0%}"
-                bars.update(rows[name], completed=at, station=shown)
-
-            def done(outcome: Outcome) -> None:
-                if outcome.name in rows:
-                    bars.remove_task(rows.pop(outcome.name))
-                bars.console.print(f"{outcome.name}: {outcome.status}", highlight=False, markup=False)
-                bars.advance(whole)
-
-            yield tell, done
-
-
-def _plain_progress() -> tuple[Callable[[str, str, float | None], None], Callable[[Outcome], None]]:
-    shown: set[tuple[str, str, int]] = set()
-
-    def tell(name: str, station: str, part: float | None) -> None:
-        quarter = int((part or 0) * 4)
-        if (name, station, quarter) not in shown:
-            shown.add((name, station, quarter))
-            _say(f"{name}: {station}" + (f" {quarter * 25} %" if part else ""))
-
-    def done(outcome: Outcome) -> None:
-        took = f" in {sum(outcome.seconds.values()):.1f} s" if outcome.seconds else ""
-        _say(f"{outcome.name}: {outcome.status}{took}")
-
-    return tell, done
 
 
 if __name__ == "__main__":

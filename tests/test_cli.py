@@ -762,6 +762,17 @@ def test_catalog_lists_what_can_be_carried(run: Callable[..., Result], shop: Wor
     assert [(row["name"], row["pinned"]) for row in rows] == [("tiny-a", True), ("tiny-b", True)]
 
 
+def test_any_terminal_can_be_printed_to(tmp_path: Path) -> None:
+    """What the terminal's encoding lacks is shown by its number, not by a traceback."""
+    (tmp_path / "f.toml").write_text(FAMILY.replace("Tiny A", "Tiny \N{SNOWMAN}"), encoding="utf-8")
+    for name in ("tiny-a", "tiny-b"):
+        (tmp_path / f"{name}.zip").touch()
+    command = [sys.executable, "-m", "hubpush.cli", "catalog", str(tmp_path / "f.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Tiny \\u2603" in done.stdout
+
+
 def test_catalog_checks_a_file_before_anything_else_does(run: Callable[..., Result], shop: Workshop) -> None:
     """`catalog FILE` names, for all releases at once, metadata the Hub would refuse and sources that are missing."""
     _edit(shop.family, 'language = ["en"]', 'language = ["english"]')

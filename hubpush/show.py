@@ -1,0 +1,182 @@
+"""What people and programs see: tables, plans, summaries, and progress.
+
+Data goes to stdout, talk to stderr.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hubpush.errors import redact
+
+if TYPE_CHECKING:
+    from hubpush.catalog import Family
+    from hubpush.job import Outcome, Tell
+
+
+class Format(StrEnum):
+    """How data is printed."""
+
+    auto = "auto"
+    human = "human"
+    json = "json"
+    quiet = "quiet"
+
+
+def put(text: str) -> None:
+    """Print data on stdout, at once: who reads it may be waiting, or gone."""
+    print(text, flush=True)
+
+
+def say(text: str) -> None:
+    """Talk to the person, on stderr. Names come from files: what would move the cursor is shown instead of sent."""
+    print("\n".join(_printable(line) for line in text.split("\n")), file=sys.stderr, flush=True)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def table(rows: Sequence[Mapping[str, Any]], mode: Format) -> None:
+    """Rows of the same keys: in columns, as JSON, or the names alone."""
+    if mode is Format.json:
+        put(json.dumps(list(rows)))
+        return
+    if mode is Format.quiet:
+        for row in rows:
+            put(row["name"])
+        return
+    if not rows:
+        return
+    cells = [[key.upper() for key in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(cells[0]))]
+    for line in cells:
+        put("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    text = {None: "–", True: "yes", False: "no"}.get(value) if value is None or isinstance(value, bool) else str(value)
+    return _printable(text or "")
+
+
+def summary(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: Format, *, dry_run: bool) -> None:
+    """What became of each release: plans and cards of a dry run, a row each, then what was assumed and what failed."""
+    if mode is Format.json:
+        releases = [dataclasses.asdict(outcome) for outcome in outcomes]
+        for release in releases:
+            release["error"] = release["error"] and {
+                k: redact(v) if isinstance(v, str) else v for k, v in release["error"].items()
+            }
+        put(json.dumps({"family": family.name, "hub": hub, "releases": releases}))
+        return
+    if mode is Format.quiet:
+        for outcome in outcomes:
+            put(outcome.url or outcome.repo_id)
+    else:
+        if dry_run:
+            _show_plans(outcomes)
+        table([_row(outcome) for outcome in outcomes], Format.human)
+    known = {sentence for release in family.releases for sentence in release.assumptions}
+    for sentence in dict.fromkeys(s for o in outcomes for s in o.assumed if s not in known):
+        say(f"Assumed: {sentence}")
+    for outcome in outcomes:
+        if outcome.error:
+            say(f"\nError: {outcome.name}: {redact(str(outcome.error['message']))}")
+            say(f"Hint: {redact(str(outcome.error['hint']))}")
+    if mode is Format.human and hub is not None and "://" not in hub and any(o.commit for o in outcomes):
+        say(f"\nTo browse and download: hubpush hub serve {hub}")
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    parity = outcome.parity or {}
+    worst = parity.get("worst")
+    shown = f"{parity['verdict']}" if parity else None
+    if worst:
+        shown = f"{shown} ({worst['output']} {worst['max_abs']:.1e}, allowed {worst['tolerance']:.1e})"
+    return {
+        "release": outcome.name,
+        "status": outcome.status,
+        "version": outcome.tag,
+        "parity": shown,
+        "seconds": f"{sum(outcome.seconds.values()):.1f}" if outcome.seconds else None,
+        "repo": outcome.url or outcome.repo_id,
+    }
+
+
+def _show_plans(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.status != "planned":
+            continue
+        put(f"Plan for {outcome.repo_id}: {outcome.tag} ({outcome.bump}): {outcome.change}")
+        for path, file in outcome.files.items():
+            put(f"  + {path:24} {file['size']:>14,}  sha256 {file['sha256']}")
+        put("  + hubpush.json")
+        for path in outcome.deletes:
+            put(f"  - {path}")
+        if outcome.card:
+            put(f"  card: {outcome.card}\n")
+            put(Path(outcome.card).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def progress(names: Sequence[str], *, quiet: bool) -> Iterator[tuple[Tell, Callable[[Outcome], None]]]:
+    """Live rows on a terminal, one for each release at work; plain lines elsewhere; nothing when quiet."""
+    if quiet:
+        yield (lambda _name, _station, _part: None), (lambda _outcome: None)
+    elif not sys.stderr.isatty():
+        yield plain_progress()
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from hubpush.job import STATIONS
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[station]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            whole = bars.add_task("releases", total=len(names), station="")
+            rows: dict[str, Any] = {}
+
+            def tell(name: str, station: str, part: float | None) -> None:
+                if name not in rows:
+                    rows[name] = bars.add_task(name, total=len(STATIONS), station=station)
+                at = STATIONS.index(station)
+                shown = station if part is None else f"{station} {part:.0%}"
+                bars.update(rows[name], completed=at, station=shown)
+
+            def done(outcome: Outcome) -> None:
+                if outcome.name in rows:
+                    bars.remove_task(rows.pop(outcome.name))
+                bars.console.print(f"{outcome.name}: {outcome.status}", highlight=False, markup=False)
+                bars.advance(whole)
+
+            yield tell, done
+
+
+def plain_progress() -> tuple[Tell, Callable[[Outcome], None]]:
+    """Lines for a log: each station once, and each quarter of what knows how much it has to do."""
+    shown: set[tuple[str, str, int]] = set()
+
+    def tell(name: str, station: str, part: float | None) -> None:
+        quarter = int((part or 0) * 4)
+        if (name, station, quarter) not in shown:
+            shown.add((name, station, quarter))
+            say(f"{name}: {station}" + (f" {quarter * 25} %" if part else ""))
+
+    def done(outcome: Outcome) -> None:
+        took = f" in {sum(outcome.seconds.values()):.1f} s" if outcome.seconds else ""
+        say(f"{outcome.name}: {outcome.status}{took}")
+
+    return tell, done
