@@ -160,7 +160,10 @@ def check_facts(release: Release) -> None:
     problems = [p for p in metadata.check_metadata(front_matter(release, task)) if p.severity == "error"]
     if problems:
         lines = "".join(f"\n  {p.message}; {p.fix}" for p in problems)
-        raise CardError(f"{release.name}: the Hub would refuse the card:{lines}", hint="correct it in the family file")
+        raise CardError(
+            f"the Hub would refuse the card:{lines}",
+            hint="correct it in the family file, or in --license or --language",
+        )
 
 
 def render(context: Context, existing: str | None = None) -> str:
@@ -282,7 +285,9 @@ def _cell(value: object) -> str:
 
 
 def _sci(value: float | None) -> str:
-    return "–" if value is None else "0" if value == 0 else f"{value:.1e}"
+    if value is None or value == 0:
+        return "–" if value is None else "0"
+    return "not a number" if value > 1e300 else f"{value:.1e}"  # what the report writes where JSON has no word
 
 
 def _commas(value: int) -> str:

@@ -54,6 +54,12 @@ def _source(value: str) -> str:
     return value
 
 
+def _url(value: str) -> str:
+    if not re.match(r"https?://[^/\s]+\.[^/\s]+", value):
+        raise ValueError("must be an address such as https://example.org")
+    return value
+
+
 def _arxiv(value: str) -> str:
     if not re.fullmatch(r"\d{4}\.\d{4,5}", value):
         raise ValueError("must be an arXiv id such as 1810.04805, not a URL")
@@ -122,7 +128,7 @@ class Release(BaseModel):
     training: Text | None = None
     intended_use: Text | None = None
     limitations: Text | None = None
-    homepage: Text | None = None
+    homepage: Annotated[Text, AfterValidator(_url)] | None = None
     arxiv: Annotated[tuple[Annotated[str, AfterValidator(_arxiv)], ...], Field(strict=False)] = ()
     citations: Texts = ()
     official_repo: RepoId | None = None
@@ -302,8 +308,11 @@ def single(repo_id: str, source: str, **facts: Any) -> Family:
         # A local path is no URL and no path beside a family file; it is given to the source station as it is.
         release = Release.model_validate({"name": name, "title": name, "source": source, **facts})
     except ValidationError as error:
-        lines = "; ".join(f"--{key}: {text}" for key, text in _explain(error, [], {}).items())
-        raise UsageError(lines, hint="see `hubpush convert-and-upload --help`") from None
+        found = _explain(error, [], {})
+        lines = "; ".join(text if key == "file" else f"--{key}: {text}" for key, text in found.items())
+        raise UsageError(
+            lines, hint="a family file can say more than these options; see `hubpush convert-and-upload --help`"
+        ) from None
     except ValueError as error:
         raise UsageError(f"--repo-id {repo_id!r} {error}", hint="for example --repo-id my-org/my-bert") from None
     return Family(format=1, name=name, title=name, summary=f"The checkpoint {name}.", releases=(release,))

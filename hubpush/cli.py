@@ -11,17 +11,21 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from hubpush import __version__, show
 from hubpush.architectures import Activation
-from hubpush.errors import HubpushError, ModelError, UsageError, redact
+from hubpush.errors import CheckpointError, HubpushError, ModelError, UsageError, redact
 from hubpush.show import Format
+
+if TYPE_CHECKING:
+    from hubpush.model import Account
 
 
 def _examples(*lines: str) -> str:
@@ -41,10 +45,13 @@ hub_app = typer.Typer(help="The embedded Hub.", no_args_is_help=True, rich_marku
 app.add_typer(hub_app, name="hub")
 
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print data.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print data; auto is human.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print names and URLs alone.")]
-FamilyOption = Annotated[str, typer.Option("--family", metavar="NAME|FILE.toml", help="The family to carry.")]
+FamilyOption = Annotated[
+    str | None,
+    typer.Option("--family", metavar="NAME|FILE.toml", help="The family to carry; default bert-miniatures."),
+]
 CasedOption = Annotated[
     bool | None, typer.Option("--cased/--uncased", help="Casing; inferred from the vocabulary where it is plain.")
 ]
@@ -90,9 +97,9 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 @app.command(
     short_help="The main job: a family, or one checkpoint.",
     epilog=_examples(
-        "hubpush convert-and-upload --org my-org                     all of bert-miniatures",
-        "hubpush convert-and-upload --org my-org '*L-2*' --dry-run   the plan and the cards of some",
-        "hubpush convert-and-upload --org demo --hub ./my-hub        no account: an embedded Hub in a directory",
+        "hubpush convert-and-upload --org my-org                     # all of bert-miniatures",
+        "hubpush convert-and-upload --org my-org '*L-2*' --dry-run   # the plan and the cards of some",
+        "hubpush convert-and-upload --org demo --hub ./my-hub        # no account: an embedded Hub in a directory",
         "hubpush convert-and-upload --family mine.toml --org my-org --source /mnt/archives --jobs 2",
         "hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0",
     ),
@@ -100,7 +107,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def convert_and_upload(
     models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Globs; all releases without.")] = None,
     org: Annotated[str | None, typer.Option(metavar="ORG", help="User or organisation that owns the repos.")] = None,
-    family: FamilyOption = "bert-miniatures",
+    family: FamilyOption = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -141,7 +148,7 @@ def convert_and_upload(
         bool, typer.Option("--overwrite", help="Replace what somebody else changed on the Hub.")
     ] = False,
     allow_nonfinite: Annotated[
-        bool, typer.Option("--allow-nonfinite", help="Publish NaN and infinite weights.")
+        bool, typer.Option("--allow-nonfinite", help="Take NaN and infinite weights, with --force or --no-parity.")
     ] = False,
     work: WorkOption = None,
     output: FormatOption = Format.auto,
@@ -167,8 +174,10 @@ def convert_and_upload(
     )
     work = work or _default_work()
     if repo_id is not None:
-        if org or models:
-            raise UsageError("--repo-id names the repo; --org and MODEL belong to families", hint="drop one of them")
+        if org or models or family:
+            raise UsageError(
+                "--repo-id names one repo; --org, --family and MODEL belong to families", hint="drop either"
+            )
         if not source or not license_id:
             missing = [name for name, value in (("--source", source), ("--license", license_id)) if not value]
             raise UsageError(
@@ -184,7 +193,7 @@ def convert_and_upload(
             )
         if license_id or language:
             raise UsageError("--license and --language belong to one checkpoint", hint="a family file says them itself")
-        todo = job.of_family(family, models or (), org, source, cased, activation, work, options)
+        todo = job.of_family(family or job.DEFAULT_FAMILY, models or (), org, source, cased, activation, work, options)
     for sentence in dict.fromkeys(sentence for one in todo for sentence in one.release.assumptions):
         show.say(f"Assumed: {sentence} (--activation, or `activation` in a family file, says otherwise)")
     with run.hub(hub) as (endpoint, embedded):
@@ -297,6 +306,7 @@ def inspect(
             "mistakes": list(account.mistakes),
         }
         show.put(json.dumps(data))
+        _require_sound(rows, account)
         return
     show.table(
         [
@@ -309,8 +319,7 @@ def inspect(
         f"{account.architecture}, {account.model_class.name}: {len(account.mapped())} of {len(rows)} variables are"
         f" published, {parameters:,} parameters, {size:,} bytes"
     )
-    for mistake in account.mistakes:
-        show.say(f"Mistake: {mistake}")
+    _require_sound(rows, account)
 
 
 @app.command(
@@ -326,10 +335,10 @@ def convert(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; it must not exist yet, or be empty.")],
     cased: CasedOption = None,
-    activation: ActivationOption = None,
+    activation: Annotated[Activation | None, typer.Option(help="GELU form; default gelu_pytorch_tanh.")] = None,
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Write NaN and infinite weights.")] = False,
     work: WorkOption = None,
-    quiet: QuietOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder alone.")] = False,
 ) -> None:
     """Convert one checkpoint to a folder that from_pretrained loads. Proves nothing and publishes nothing."""
     from hubpush import catalog, pipeline
@@ -350,8 +359,9 @@ def convert(
         )
         for sentence in release.assumptions:
             show.say(f"Assumed: {sentence} (--activation says otherwise)")
-        for fate in done.account.dropped():
-            show.say(f"Left out: {fate.variable.name} ({fate.reason})")
+        left_out = Counter(fate.reason for fate in done.account.dropped())
+        for reason, count in left_out.items():
+            show.say(f"Left out: {count:,} variable{'s' * (count > 1)}: {reason}")
 
 
 @hub_app.command(
@@ -374,6 +384,17 @@ def hub_serve(
         port=port,
         on_start=lambda url: show.put(f"Serving {directory} at {url}  (HF_ENDPOINT={url}; Ctrl-C ends)"),
     )
+
+
+def _require_sound(rows: Sequence[Mapping[str, Any]], account: Account) -> None:
+    """After everything was shown, the exit code of what is wrong with it."""
+    damaged = [row["name"] for row in rows if not row["crc_ok"]]
+    if damaged:
+        raise CheckpointError(
+            f"checkpoint damaged: {len(damaged)} variable(s) are not what was saved: {', '.join(damaged[:5])}",
+            hint="fetch the checkpoint again and compare its digest with the publisher's",
+        )
+    account.require()
 
 
 def _default_work() -> Path:

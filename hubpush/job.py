@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hubpush import __version__, catalog, manifest, publish
 from hubpush.architectures import Activation
 from hubpush.catalog import Family, Pin, Release
-from hubpush.errors import HubpushError, UsageError
+from hubpush.errors import HubpushError, SourceError, UsageError
 from hubpush.manifest import Build
 from hubpush.source import display_name, resolve
 
@@ -147,8 +147,13 @@ def of_family(
 
     Raises:
         CatalogError: The family cannot be read, or a glob matches nothing.
+        SourceError: The mirror is not there.
         UsageError: The owner is none.
     """
+    if mirror is not None and "://" not in mirror and not Path(mirror).is_dir():
+        raise SourceError(
+            f"the mirror {mirror} is not there", hint="--source names a directory or a URL with the family's archives"
+        )
     if not catalog.is_repo_name(org):
         raise UsageError(f"--org {org!r} is no owner on the Hub", hint="give the name alone: --org my-org")
     path = catalog.locate(name)

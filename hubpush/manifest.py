@@ -50,7 +50,7 @@ class Inputs(BaseModel):
 
 
 class Source(BaseModel):
-    """Where the bytes came from."""
+    """Where the bytes came from: an archive, or files in a directory, whose digest is over their names and digests."""
 
     model_config = _FROZEN
 
@@ -58,6 +58,7 @@ class Source(BaseModel):
     sha256: Sha256
     size: int
     etag: str | None = None
+    kind: Literal["archive", "files"] = "archive"
     files: Mapping[str, File] = {}
 
 

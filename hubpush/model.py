@@ -86,8 +86,19 @@ class Account:
             more = f"\n  … and {len(self.mistakes) - 40} more" if len(self.mistakes) > 40 else ""
             raise ModelError(
                 f"the checkpoint does not fit {self.architecture}, {len(self.mistakes)} mistake(s):{shown}{more}",
-                hint="`hubpush inspect SOURCE` lists every variable; is bert_config.json the right one?",
+                hint=self._cause(),
             )
+
+    def _cause(self) -> str:
+        dtypes = {fate.variable.dtype for fate in self.fates if fate.disposition == "mapped"}
+        if dtypes and "float32" not in dtypes:
+            return "cast the variables to float32 in TensorFlow, and save them again"
+        if all(mistake.startswith("unknown") for mistake in self.mistakes):
+            return (
+                f"the table of {self.architecture} has no place for them: it holds the encoder and the heads of"
+                " pre-training; `hubpush inspect SOURCE` lists every variable"
+            )
+        return "`hubpush inspect SOURCE` lists every variable; is bert_config.json the right one?"
 
 
 @dataclass(frozen=True)
@@ -338,7 +349,7 @@ def _file_blocks(
         lines = "".join(f"\n  {line}" for line in broken[:40])
         raise ModelError(
             f"{len(broken)} variable(s) hold NaN or infinity:{lines}",
-            hint="such a model computes nothing; --allow-nonfinite publishes it all the same",
+            hint="such a model computes nothing; --allow-nonfinite with --force or --no-parity takes it all the same",
         )
 
 

@@ -194,6 +194,7 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
                     ARCHITECTURES[release.architecture],
                     activation=release.activation,
                     cased=converted.cased,
+                    progress=lambda part: tell(name, "parity", part),
                 )
                 if not job.options.force:
                     report.require()
@@ -208,7 +209,12 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
     build = Build(
         weights_inputs=manifest.weights_inputs(release, archive.sha256, cased=cased),
         source=manifest.Source(
-            name=_source_name(job), sha256=archive.sha256, size=archive.size, etag=archive.etag, files=digests
+            name=_source_name(job),
+            sha256=archive.sha256,
+            size=archive.size,
+            etag=archive.etag,
+            kind="archive" if archive.path.is_file() else "files",
+            files=digests,
         ),
         model=manifest.Model(
             model_class=account.model_class.name,

@@ -6,7 +6,9 @@ What differs between one process and several stays in this module.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +20,7 @@ from typing import Any
 
 from hubpush import card, catalog, publish, source
 from hubpush.catalog import Family
-from hubpush.errors import CatalogError, HubpushError, UsageError
+from hubpush.errors import CatalogError, HubpushError, SourceError, UsageError
 from hubpush.job import Job, Outcome, Tell, client, failed, settled
 from hubpush.pipeline import carry, survey
 
@@ -38,7 +40,7 @@ def check_family(family: Family, base: Path) -> None:
         try:
             card.check_facts(release)
         except HubpushError as error:
-            problems.append(error.message)
+            problems.append(f"{release.name}: {error.message}")
         if isinstance(location := source.resolve(release.source, base), Path):
             try:
                 source.find(location)
@@ -92,6 +94,14 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
         HubpushError: Something that concerns all of them.
     """
     outcomes: dict[str, Outcome] = {}
+    for work in {job.work for job in jobs}:
+        try:
+            (work / "hub-cache").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(
+                f"the work directory {work} cannot be used: {error.strerror}",
+                hint="give another one with --work: it keeps downloads and built folders",
+            ) from None
 
     def finish(outcome: Outcome) -> None:
         outcomes[outcome.name] = outcome
@@ -158,6 +168,8 @@ def hub(target: str | None) -> Iterator[tuple[str | None, bool]]:
                 f"--hub {target} is not https", hint="plain http is for embedded Hubs on this machine alone"
             )
         yield target.rstrip("/"), target.startswith("http://")
+    elif re.fullmatch(r"[\w.-]+:[0-9]+", target):
+        raise UsageError(f"--hub {target} is no URL", hint=f"did you mean --hub http://{target}?")
     elif Path(target).is_file():
         raise UsageError(f"--hub {target} is a file", hint="give a directory (it is created), or a URL")
     else:
@@ -207,8 +219,17 @@ def _share(queue: Any, workers: int) -> None:
     _told = queue
     # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     # Workers side by side share the machine's cores instead of each asking for all of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+def _die_with_parent() -> None:
+    """Workers that nobody waits for would keep a gigabyte each: end with a parent that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)  # a publish can be cut anywhere and is healed by the next run
 
 
 def _carry_in_worker(job: Job) -> Outcome:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from hubpush.errors import redact
 if TYPE_CHECKING:
     from hubpush.catalog import Family
     from hubpush.job import Outcome, Tell
+
+
+_NARROWEST = 10
 
 
 class Format(StrEnum):
@@ -57,8 +61,14 @@ def table(rows: Sequence[Mapping[str, Any]], mode: Format) -> None:
         return
     cells = [[key.upper() for key in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(cells[0]))]
+    if sys.stdout is not None and sys.stdout.isatty():
+        # Columns that a terminal would break in the middle of words are cut instead, the widest first.
+        room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
+        while sum(widths) > room and max(widths) > _NARROWEST:
+            widths[widths.index(max(widths))] -= 1
     for line in cells:
-        put("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        fitted = (t if len(t) <= width else t[: width - 1] + "…" for t, width in zip(line, widths, strict=True))
+        put("  ".join(text.ljust(width) for text, width in zip(fitted, widths, strict=True)).rstrip())
 
 
 def _cell(value: Any) -> str:
@@ -78,7 +88,8 @@ def summary(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: 
         return
     if mode is Format.quiet:
         for outcome in outcomes:
-            put(outcome.url or outcome.repo_id)
+            if outcome.error is None:
+                put(outcome.url or outcome.repo_id)
     else:
         if dry_run:
             _show_plans(outcomes)

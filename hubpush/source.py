@@ -96,9 +96,11 @@ def resolve(source: str, base: Path, mirror: str | None = None) -> str | Path:
         A URL as a string, or a path.
 
     Raises:
-        SourceError: The mirror is neither a directory nor a URL, or lacks the archive.
+        SourceError: The URL is not https, or the mirror is neither a directory nor a URL, or lacks the archive.
     """
     if mirror is None:
+        if not is_allowed_url(source) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
+            raise SourceError(f"{source} is not https", hint="plain http is taken from this machine alone")
         return source if is_allowed_url(source) else base / source
     name = PurePosixPath(source).name
     if "://" in mirror:
@@ -136,6 +138,11 @@ def fetch(location: str | Path, downloads: Path, pin: Pin | None = None, progres
     if isinstance(location, str):
         return _download(location, downloads, pin, progress or (lambda _done, _total: None))
     if location.is_file() and not _CHECKPOINT_FILE.search(location.name):
+        if location.suffix.lower() != ".zip" and not zipfile.is_zipfile(location):
+            raise SourceError(
+                f"{location.name} is neither a zip nor a file of a checkpoint",
+                hint="give a zip, the directory of a checkpoint, or its prefix (PREFIX.index and PREFIX.data-*)",
+            )
         archive = Archive(location.name, location, *_digest(location))
     else:
         archive = _digest_files(location)
@@ -170,19 +177,24 @@ def opened(archive: Archive, scratch: Path) -> Iterator[Files]:
     if not archive.path.is_file():
         yield find(archive.path)
         return
+    name = PurePosixPath(archive.name).name
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
         unpack(archive.path, scratch)
-        yield find(scratch)
+        yield find(scratch, packed_as=name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def find(path: Path) -> Files:
+def find(path: Path, *, packed_as: str | None = None) -> Files:
     """The one checkpoint at a directory (any depth) or prefix, with its config and vocabulary.
 
     The text file `checkpoint` that TensorFlow writes beside checkpoints is never read: it can point anywhere.
+
+    Args:
+        path: The directory or prefix.
+        packed_as: Name of the archive that was unpacked there, for messages.
 
     Raises:
         SourceError: There is no checkpoint or more than one, or config or vocabulary are missing.
@@ -198,14 +210,16 @@ def find(path: Path) -> Files:
         if not prefixes:
             what = "a SavedModel" if any(path.rglob("saved_model.pb")) else "no TensorFlow checkpoint (no *.index file)"
             raise SourceError(
-                f"{path.name} holds {what}",
+                f"{packed_as or path.name} holds {what}",
                 hint="give the zip, the directory or the prefix of a TF checkpoint (PREFIX.index, PREFIX.data-*)",
             )
         if len(prefixes) > 1:
             names = ", ".join(str(p.relative_to(path)) for p in prefixes[:8])
             raise SourceError(
-                f"{path.name} holds {len(prefixes)} checkpoints: {names}{' …' * (len(prefixes) > 8)}",
-                hint=f"say which one by its prefix, for example --source {path / prefixes[-1].relative_to(path)}",
+                f"{packed_as or path.name} holds {len(prefixes)} checkpoints: {names}{' …' * (len(prefixes) > 8)}",
+                hint="unpack it, and give one of them by its prefix"
+                if packed_as
+                else f"say which one by its prefix, for example {prefixes[-1]}",
             )
         prefix, root = prefixes[0], path
     else:
@@ -314,7 +328,8 @@ def _check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
             f"{name} is not the pinned source:\n"
             f"  pinned sha256 {pin.sha256}{pinned}\n"
             f"  found  sha256 {sha256} ({size:,} bytes)",
-            hint="nothing was converted; fetch it again, or pin the new digest in the family's lock if it is meant",
+            hint="nothing was converted; fetch it again, or, if the change is meant, write the new digest to the lock"
+            " beside the family file, NAME.lock.json (docs/family-files.md shows its form)",
         )
 
 
@@ -323,9 +338,12 @@ def _prefix(path: Path) -> Path:
     name = _CHECKPOINT_FILE.sub("", path.name)
     prefix = path.with_name(name)
     if not prefix.with_name(name + ".index").is_file():
+        near = sorted(p.name.removesuffix(".index") for p in prefix.parent.glob(f"{_glob_escape(name)}*.index"))
         raise SourceError(
             f"there is nothing at {path}: no zip, no directory, and no {name}.index",
-            hint="give a URL, a zip, a directory, or the prefix of a checkpoint (PREFIX.index and PREFIX.data-*)",
+            hint=f"did you mean {', '.join(near[:5])}?"
+            if near
+            else "give a URL, a zip, a directory, or the prefix of a checkpoint (PREFIX.index and PREFIX.data-*)",
         )
     return prefix
 
@@ -476,7 +494,7 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
                     part.unlink()  # nothing to resume: the next run asks again
                     raise SourceError(
                         f"what {display_name(url)} sends is no whole zip (a page, or a body cut short?)",
-                        hint="open the URL in a browser; give a mirror with --source",
+                        hint="open the URL in a browser, or take another copy",
                     )
                 if not why:
                     os.replace(part, target)  # noqa: PTH105 - replaces on every platform
@@ -491,7 +509,7 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
                 ) from None
     raise SourceError(
         f"{display_name(url)} did not come after {attempt + 1} attempts ({why})",
-        hint="run the same command again: the download resumes where it stopped; or give a mirror with --source",
+        hint="run the same command again: the download resumes where it stopped; or take another copy",
     )
 
 
@@ -517,7 +535,7 @@ def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: 
         if response.status_code not in (200, 206):
             raise SourceError(
                 f"{url} answers {response.status_code}",
-                hint="check the URL in a browser, or give a mirror with --source",
+                hint="check the URL in a browser, or take another copy",
             )
         etag = response.headers.get("etag")
         strong = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")

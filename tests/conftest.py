@@ -1,43 +1,17 @@
-"""What every test runs in: no network but loopback, no home directory, a made-up token that must show up nowhere."""
+"""Fixtures for all tests: loopback alone, a tiny release, a family and the command that carries it."""
 
-import atexit
-import os
 import shutil
 import socket
-import tempfile
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-CANARY = "hf_canaryCanaryCanaryCanaryCanary12"
-
-# huggingface_hub and transformers read these when they are imported, so they are set before any test module is.
-for _name in (
-    "HF_HUB_OFFLINE",
-    "TRANSFORMERS_OFFLINE",
-    "HF_ENDPOINT",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "http_proxy",
-    "https_proxy",
-):
-    os.environ.pop(_name, None)
-# The home directory is an empty folder, and so is every cache that would lie in it.
-_home = tempfile.mkdtemp(prefix="hubpush-tests-home-")
-atexit.register(shutil.rmtree, _home, ignore_errors=True)
-os.environ |= {
-    "HOME": _home,
-    "USERPROFILE": _home,
-    "XDG_CACHE_HOME": f"{_home}/cache",
-    "HF_HOME": f"{_home}/hf",
-    "HF_TOKEN": CANARY,
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "CUDA_VISIBLE_DEVICES": "",
-    "NO_COLOR": "1",
-}
+from hubpush import catalog, cli, manifest, publish
+from tests import CANARY, checkpoints
+from tests.workshop import FAMILY, Result, Workshop
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,11 +33,83 @@ def _loopback_only() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny lively release with all heads, written by TensorFlow's Saver: a directory. Read only."""
-    from tests import checkpoints
-
     folder = tmp_path_factory.mktemp("release") / "tiny"
     checkpoints.write_release(folder)
     return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """The `hubpush` command, in this process."""
+    monkeypatch.setattr(publish, "_PAUSE", 0.0)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["hubpush", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert CANARY not in out + err
+        assert "Traceback" not in err
+        return Result(int(caught.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two zips: all heads, and a bare encoder."""
+    root = tmp_path_factory.mktemp("archives")
+    for name, heads, seed in (("tiny-a", checkpoints.HEADS, 0), ("tiny-b", ("pooler",), 1)):
+        checkpoints.write_release(root / name, heads=heads, seed=seed)
+        checkpoints.zip_release(root / name, root / f"{name}.zip")
+        shutil.rmtree(root / name)
+    (root / "tinies.toml").write_text(FAMILY)
+    lock = catalog.Lock(
+        sources={
+            f"{name}.zip": catalog.Pin(
+                sha256=manifest.describe(root / f"{name}.zip").sha256, size=(root / f"{name}.zip").stat().st_size
+            )
+            for name in ("tiny-a", "tiny-b")
+        }
+    )
+    catalog.write_lock(root / "tinies.lock.json", lock)
+    return root
+
+
+@pytest.fixture
+def shop(tmp_path: Path, archives: Path, run: Callable[..., Result]) -> Workshop:
+    """A writable copy of the family, unpublished."""
+    shutil.copytree(archives, tmp_path / "shop")
+    return Workshop(tmp_path / "shop", run)
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory, archives: Path) -> Path:
+    """The family, published once: copied by the tests that begin there."""
+    root = tmp_path_factory.mktemp("done") / "shop"
+    shutil.copytree(archives, root)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "hubpush.cli", "convert-and-upload", "--family", str(root / "tinies.toml")),
+            *("--org", "acme", "--hub", str(root / "hub"), "--work", str(root / "work"), "--jobs", "2", "-q"),
+        ],
+        check=True,
+    )
+    return root
+
+
+@pytest.fixture
+def after(tmp_path: Path, done: Path, run: Callable[..., Result]) -> Workshop:
+    """A writable copy of the family, published."""
+    shutil.copytree(done, tmp_path / "shop")
+    return Workshop(tmp_path / "shop", run)
+
+
+@pytest.fixture
+def checkpoint(release: Path, tmp_path: Path) -> Path:
+    """A writable copy of the tiny release."""
+    return Path(shutil.copytree(release, tmp_path / "checkpoint"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -186,6 +186,13 @@ def test_hostile_values_from_outside_break_nothing(tmp_path: Path) -> None:
     assert "<h1>H</h1>" not in html
 
 
+def test_what_was_left_out_is_a_list(tmp_path: Path) -> None:
+    """Each reason is an item of its own, and the text behind the list is none."""
+    dropped = {"Adam's moments": ("a/adam_m", "a/adam_v"), "the training step counter": ("global_step",)}
+    html = MarkdownIt("gfm-like", {"linkify": False}).render(card.render(_context(tmp_path, dropped=dropped)))
+    assert "<li>Adam's moments: 2 variables</li>\n<li>the training step counter: 1 variable</li>\n</ul>" in html
+
+
 def test_no_text_ends_a_region(tmp_path: Path) -> None:
     """A marker in a family's text is shown as text: it opens and ends nothing, and the next rendering keeps no copy."""
     family = records.family(note="Ends <!-- hubpush:end title --> here.")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hubpush import errors, publish
 from hubpush.errors import HubpushError, redact
-from tests.conftest import CANARY
+from tests import CANARY
 
 # The table that a user reads; a station that changes its code breaks somebody's script.
 CODES = {

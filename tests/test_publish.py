@@ -14,8 +14,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from hubpush import card, localhub, manifest, publish
 from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError, HubUnavailableError
 from hubpush.localhub.store import Change, Store
-from tests import records
-from tests.conftest import CANARY
+from tests import CANARY, records
 
 REPO = "acme/tiny-0"
 TODAY = "2026-11-22"

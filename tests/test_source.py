@@ -668,6 +668,9 @@ def test_several_checkpoints_are_listed_and_refused(here: Path) -> None:
         find(here)
     assert str(here / "sub" / PREFIX) in caught.value.hint
     assert find(here / PREFIX).prefix == here / PREFIX
+    with pytest.raises(SourceError, match=r"two\.zip holds 2 checkpoints") as caught:
+        find(here, packed_as="two.zip")
+    assert str(here) not in caught.value.hint
     assert find(here / "sub" / PREFIX).vocab == here / "sub" / "vocab.txt"
 
 
@@ -744,6 +747,27 @@ def test_a_path_with_nothing_there_is_named(tmp_path: Path, name: str) -> None:
     """A path that is no zip, directory or prefix is repeated in the error."""
     with pytest.raises(SourceError, match=f"there is nothing at {re.escape(str(tmp_path / name))}"):
         fetch(tmp_path / name, tmp_path / "d")
+
+
+def test_a_prefix_that_is_nearly_right_is_told_the_right_one(here: Path) -> None:
+    """Where checkpoints beside it begin with what was given, the hint names them."""
+    with pytest.raises(SourceError) as caught:
+        fetch(here / PREFIX[:-2], here / "d")
+    assert caught.value.hint == f"did you mean {PREFIX}?"
+
+
+@pytest.mark.parametrize("name", ["bert_config.json", "vocab.txt"])
+def test_a_file_beside_the_checkpoint_is_not_taken_for_it(here: Path, name: str) -> None:
+    """A file that is neither a zip nor of a checkpoint is called that; nobody is told to fetch it again."""
+    with pytest.raises(SourceError, match=f"{name} is neither a zip nor a file of a checkpoint"):
+        fetch(here / name, here / "d")
+
+
+@pytest.mark.parametrize("url", ["http://example.org/a.zip", "ftp://example.org/a.zip", "s3://bucket/a.zip"])
+def test_a_url_of_another_scheme_is_no_path(url: str) -> None:
+    """An address that is not https is refused as one, never looked for on the disk."""
+    with pytest.raises(SourceError, match=f"{url} is not https"):
+        resolve(url, Path())
 
 
 def test_an_empty_directory_holds_no_checkpoint(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def _prepare(directory: Path, host: str, port: int) -> tuple[uvicorn.Server, soc
         application = app(Store(directory))
     except OSError as error:
         raise HubpushError(
-            f"The embedded Hub cannot use {directory}: {error.strerror}", hint="Name a directory that can be written."
+            f"The embedded Hub cannot use {directory}: {error.strerror}",
+            hint="Name a new or empty directory, or one that was an embedded Hub before.",
         ) from error
     # With the protocol named, asyncio turns Nagle's delay off: it makes small requests ten times slower.
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -90,7 +91,8 @@ def _prepare(directory: Path, host: str, port: int) -> tuple[uvicorn.Server, soc
     except (OSError, OverflowError) as error:
         listener.close()
         raise HubpushError(
-            f"The embedded Hub cannot listen on port {port}: {error}", hint="Name another port, or 0 for any free one."
+            f"The embedded Hub cannot listen on port {port}: {getattr(error, 'strerror', None) or error}",
+            hint="Name another port, or 0 for any free one.",
         ) from error
     shown = f"[{address}]" if ":" in address else address
     config = uvicorn.Config(

@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ def require_installed() -> None:
     if missing:
         raise MissingExtraError(
             f"parity needs {', '.join(missing)}",
-            hint='pip install "hubpush[parity]"; --no-parity publishes without proof, and the card then says NOT RUN',
+            hint='pip install "hubpush[parity]" (in a checkout: ".[parity]"); --no-parity publishes without proof, and'
+            " the card then says NOT RUN",
         )
 
 
@@ -58,6 +59,7 @@ def measure(
     *,
     activation: Activation,
     cased: bool,
+    progress: Callable[[float], None] = lambda _part: None,
 ) -> ParityReport:
     """Compare a published folder with the checkpoint it was made from.
 
@@ -70,6 +72,7 @@ def measure(
         architecture: Holds the original forward pass.
         activation: The GELU form that the release declares.
         cased: The casing that the release declares.
+        progress: Told after each forward pass how much is done, from 0 to 1.
 
     Returns:
         What was measured; `ParityReport.require` judges it.
@@ -91,15 +94,23 @@ def measure(
 
     sums: dict[tuple[str, str], dict[str, _Sum]] = {}
     samples: list[dict[str, Any]] = []
+    done = 0
+
+    def rows(outputs: _Rows, inputs: _Rows) -> _Rows:
+        nonlocal done
+        done += 1
+        progress(done / (5 * len(batches)))
+        return _rows(outputs, inputs)
+
     for inputs in batches:
-        published = {dtype: _rows(model.run(inputs, dtype), inputs) for dtype in ("float32", "float64")}
-        exact = _rows(graph.run(inputs, activation, "float64"), inputs)
-        rounded = _rows(graph.run(inputs, activation, "float32"), inputs)
+        published = {dtype: rows(model.run(inputs, dtype), inputs) for dtype in ("float32", "float64")}
+        exact = rows(graph.run(inputs, activation, "float64"), inputs)
+        rounded = rows(graph.run(inputs, activation, "float32"), inputs)
         floors = ((published["float32"], published["float64"]), (rounded, exact))
         for dtype, form, reference in (
             ("float64", activation, exact),
             ("float32", activation, rounded),
-            ("float64", other, _rows(graph.run(inputs, other, "float64"), inputs)),
+            ("float64", other, rows(graph.run(inputs, other, "float64"), inputs)),
         ):
             _add(sums.setdefault((dtype, form), {}), published[dtype], reference, floors)
         samples.append(_sample(inputs, published["float64"]))

@@ -1,0 +1,271 @@
+"""Laws of the whole path of one release, from its source to the Hub."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+import hubpush
+from hubpush import card, cli, job, localhub, manifest, pipeline, publish
+from tests import checkpoints
+from tests.workshop import Workshop, edit, heads, imports
+
+
+def test_a_family_is_published_and_loads_by_its_tag_in_another_process(after: Workshop, tmp_path: Path) -> None:
+    """One command publishes every release with parity passed; each loads by its tag with default client settings."""
+    result = after.main_job("--json")
+    assert result.code == 0
+    script = (
+        "import sys, torch; from transformers import AutoModel, AutoTokenizer;"
+        "m = AutoModel.from_pretrained(sys.argv[1], revision='v1.0.0');"
+        "t = AutoTokenizer.from_pretrained(sys.argv[1], revision='v1.0.0');"
+        "print(tuple(m(**t('a b', return_tensors='pt')).last_hidden_state.shape), t.model_max_length)"
+    )
+    with localhub.serve(after.hub) as url:
+        for repo_id in ("acme/tiny-a", "acme/tiny-b"):
+            environment = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hf")}
+            loaded = subprocess.run(
+                [sys.executable, "-c", script, repo_id], env=environment, capture_output=True, text=True, check=True
+            )
+            assert loaded.stdout.strip() == "(1, 4, 32) 64"
+
+
+def test_a_second_run_changes_nothing_whatever_the_machine(after: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unchanged inputs: no commit and no tag, from a newer hubpush, with other threads, in an empty work directory."""
+    before = heads(after.hub)
+    for module in (hubpush, publish, pipeline, job, cli):
+        monkeypatch.setattr(module, "__version__", "99.0.0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    shutil.rmtree(after.root / "work")
+    result = after.main_job("--jobs", "2")
+    assert result.code == 0
+    assert result.out.count("unchanged") == 2
+    assert heads(after.hub) == before
+
+
+def test_a_run_without_changes_imports_nothing_heavy_and_fetches_nothing(after: Workshop) -> None:
+    """A run that finds nothing to do loads neither TensorFlow nor torch nor transformers, and needs no sources."""
+    for name in ("tiny-a.zip", "tiny-b.zip"):
+        (after.root / name).unlink()
+    arguments = ["convert-and-upload", "--family", after.family, "--org", "acme", *after.places()]
+    assert imports(arguments) & {"tensorflow", "torch", "transformers", "tokenizers", "jinja2.sandbox"} <= {
+        "jinja2.sandbox"
+    }
+
+
+def test_a_dry_run_prints_plan_and_card_and_pushes_nothing(shop: Workshop) -> None:
+    """--dry-run does everything but the push; the same command without it then publishes what was shown."""
+    result = shop.main_job("tiny-a", "--dry-run")
+    assert result.code == 0
+    assert "Plan for acme/tiny-a: v1.0.0 (first)" in result.out
+    assert "## Conversion parity" in result.out
+    assert shop.published() == []
+    shown = re.findall(r"\+ model\.safetensors +[\d,]+ +sha256 (\w+)", result.out)
+    published = json.loads(shop.main_job("tiny-a", "--json").out)["releases"][0]
+    assert [published["files"]["model.safetensors"]["sha256"]] == shown
+    assert "fetch" in published["seconds"]
+    assert "parity" not in published["seconds"], "what the dry run built and proved is used again"
+
+
+def test_without_parity_the_card_says_so_and_a_later_run_proves_it(shop: Workshop) -> None:
+    """--no-parity publishes NOT RUN; a run with parity then records the proof as a patch."""
+    result = shop.main_job("tiny-b", "--no-parity")
+    assert result.code == 0
+    assert "not-run" in result.out
+    proven = json.loads(shop.main_job("tiny-b", "--json").out)["releases"][0]
+    assert (proven["version"], proven["bump"], proven["parity"]["verdict"]) == ("1.0.1", "patch", "pass")
+    assert json.loads(shop.main_job("tiny-b", "--no-parity", "--json").out)["releases"][0]["status"] == "unchanged"
+
+
+def test_a_changed_template_renders_cards_without_weights(
+    after: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another template makes a card release from the recorded results: nothing is fetched, built or measured."""
+    folder = tmp_path / "templates"
+    shutil.copytree(card._templates(), folder)
+    (folder / "sections" / "footer.md.jinja").write_text("---\n\nAnother footer.\n")
+    monkeypatch.setattr(card, "_templates", lambda: folder)
+    card._environment.cache_clear(), card.templates_sha256.cache_clear()
+    for name in ("tiny-a.zip", "tiny-b.zip"):
+        (after.root / name).unlink()
+    try:
+        data = json.loads(after.main_job("--json").out)
+    finally:
+        monkeypatch.undo()
+        card._environment.cache_clear(), card.templates_sha256.cache_clear()
+    for release in data["releases"]:
+        assert (release["status"], release["version"]) == ("published", "1.0.1")
+        assert set(release["seconds"]) == {"card", "push"}
+
+
+def test_an_activation_of_ones_own_is_another_model(shop: Workshop) -> None:
+    """--activation changes config.json: parity is measured against that form, and the version is a major one."""
+    shop.main_job("tiny-a", "--no-parity")
+    changed = json.loads(shop.main_job("tiny-a", "--activation", "gelu", "--json").out)["releases"][0]
+    assert (changed["version"], changed["bump"], changed["parity"]["verdict"]) == ("2.0.0", "major", "pass")
+
+
+def test_one_checkpoint_needs_no_family_file(shop: Workshop, checkpoint: Path) -> None:
+    """A prefix on a disk becomes a proven repo; what was assumed is said, and no path of the machine is published."""
+    result = shop.single(checkpoint / "bert_model.ckpt")
+    assert result.code == 0
+    assert "Assumed: the activation is gelu_pytorch_tanh" in result.err
+    assert "Assumed: the model is uncased" in result.err
+    assert shop.published() == ["me/mine"]
+    with localhub.serve(shop.hub) as url:
+        folder = HfApi(endpoint=url, token="embedded").snapshot_download("me/mine", cache_dir=shop.root / "cache")
+        assert "**Assumed,** because nobody said otherwise: the activation" in (Path(folder) / "README.md").read_text()
+        for path in Path(folder).iterdir():
+            assert str(checkpoint.parent).encode() not in path.read_bytes(), path.name
+    assert "unchanged" in shop.single(checkpoint / "bert_model.ckpt").out
+
+
+def test_another_checkpoint_under_the_same_name_is_a_major_version(shop: Workshop, checkpoint: Path) -> None:
+    """Naming a checkpoint on the command line is enough to mean it: other bytes make a new major version."""
+    shop.single(checkpoint, "--no-parity")
+    shutil.rmtree(checkpoint)
+    checkpoints.write_release(checkpoint, seed=7)
+    data = json.loads(shop.single(checkpoint, "--no-parity", "--json").out)
+    assert data["releases"][0]["version"] == "2.0.0"
+
+
+def test_a_family_without_a_lock_is_pinned_by_what_was_published(after: Workshop) -> None:
+    """Without a lock the manifest on the Hub is the lock: a changed source fails closed, with both digests."""
+    (after.root / "tinies.lock.json").unlink()
+    old = manifest.describe(after.root / "tiny-a.zip").sha256
+    shutil.copyfile(after.root / "tiny-b.zip", after.root / "tiny-a.zip")
+    result = after.main_job("tiny-a")
+    assert result.code == 11
+    assert old in result.err
+    assert manifest.describe(after.root / "tiny-b.zip").sha256 in result.err
+
+
+def test_a_source_that_moved_is_named_anew_without_a_build(shop: Workshop) -> None:
+    """The same bytes under another name make a card that names it, from the recorded results, once."""
+    shop.main_job("tiny-b", "--no-parity")
+    text, lock = shop.family.read_text(), shop.root / "tinies.lock.json"
+    shop.family.write_text(text.replace('"tiny-b.zip"', '"https://example.org/moved/tiny-b.zip"'))
+    lock.write_text(lock.read_text().replace('"tiny-b.zip"', '"https://example.org/moved/tiny-b.zip"'))
+    moved = json.loads(shop.main_job("tiny-b", "--no-parity", "--json").out)["releases"][0]
+    assert (moved["version"], moved["bump"], moved["status"]) == ("1.0.1", "patch", "published")
+    assert not moved["seconds"].keys() & {"fetch", "convert"}
+    with localhub.serve(shop.hub) as url:
+        readme = HfApi(endpoint=url, token="embedded").hf_hub_download(
+            "acme/tiny-b", "README.md", revision="v1.0.1", cache_dir=shop.root / "cache"
+        )
+    assert "https://example.org/moved/tiny-b.zip" in Path(readme).read_text()
+    assert "unchanged" in shop.main_job("tiny-b", "--no-parity").out
+
+
+def test_saying_what_is_so_anyway_changes_nothing(shop: Workshop, checkpoint: Path) -> None:
+    """Options that change no byte make no release: the casing that the vocabulary shows, a permission nobody needed."""
+    shop.single(checkpoint, "--no-parity")
+    for options in (["--uncased"], ["--allow-nonfinite"], []):
+        data = json.loads(shop.single(checkpoint, "--no-parity", "--json", *options).out)["releases"][0]
+        assert (data["status"], data["version"]) == ("unchanged", "1.0.0"), options
+
+
+def test_promises_of_the_family_file_are_held_to_what_was_published(after: Workshop) -> None:
+    """An expectation that is added later is checked, even where nothing else has to be done."""
+    text = after.family.read_text()
+    for line, code, words in (
+        ("config = { num_hidden_layers = 99 }", 13, "num_hidden_layers is 3"),
+        (f'data_sha256 = "{"0" * 64}"', 11, "not the one its authors published"),
+    ):
+        after.family.write_text(text.replace('source = "tiny-a.zip"', f'source = "tiny-a.zip"\n{line}'))
+        result = after.main_job("tiny-a")
+        assert result.code == code, result.err
+        assert words in result.err
+
+
+def test_what_a_crash_left_in_the_work_directory_does_no_harm(shop: Workshop) -> None:
+    """Half-written records of an earlier run are taken for none."""
+    shop.main_job("tiny-a", "--no-parity", "--dry-run")
+    record = next((shop.root / "work").rglob("build.json"))
+    for content in (b"", b"{", b"[]", b"\xff"):
+        record.write_bytes(content)
+        assert shop.main_job("tiny-a", "--no-parity", "--dry-run").code == 0
+
+
+def test_a_missing_tag_is_all_that_a_dry_run_plans(after: Workshop) -> None:
+    """Where only the tag is missing, the dry run says so, and the run makes the tag and no version."""
+    with localhub.serve(after.hub) as url:
+        HfApi(endpoint=url, token="embedded").delete_tag("acme/tiny-a", tag="v1.0.0")
+    planned = json.loads(after.main_job("tiny-a", "--dry-run", "--json").out)["releases"][0]
+    assert (planned["status"], planned["version"], planned["change"]) == ("planned", "1.0.0", "only the tag is missing")
+    assert json.loads(after.main_job("tiny-a", "--json").out)["releases"][0]["version"] == "1.0.0"
+    assert "['v1.0.0']" in heads(after.hub)["acme/tiny-a"]
+
+
+def test_a_wrong_casing_is_refused(shop: Workshop, checkpoint: Path) -> None:
+    """--cased for a vocabulary that is plainly uncased is a contradiction, not a choice."""
+    result = shop.single(checkpoint, "--cased")
+    assert result.code == 14
+    assert "plainly uncased" in result.err
+    assert shop.published() == []
+
+
+def test_a_wrong_conversion_is_stopped_by_parity(
+    shop: Workshop, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong weight map, epsilon or activation in the published folder fails the proof and nothing is pushed."""
+    from hubpush import model
+
+    real = model.convert
+
+    def breaking(change: Callable[[Path], None]) -> Callable[..., object]:
+        def convert(*args: object, **options: object) -> object:
+            converted = real(*args, **options)  # type: ignore[arg-type]
+            change(converted.folder)
+            return converted
+
+        return convert
+
+    def swap(folder: Path) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        tensors = load_file(folder / "model.safetensors")
+        q, k = (f"bert.encoder.layer.1.attention.self.{n}.weight" for n in ("query", "key"))
+        tensors[q], tensors[k] = tensors[k], tensors[q]
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    mistakes: dict[str, Callable[[Path], None]] = {
+        "layer 2": swap,
+        "embeddings": lambda f: edit(f / "config.json", '"layer_norm_eps": 1e-12', '"layer_norm_eps": 1e-09'),
+        "the activation is the cause": lambda f: edit(f / "config.json", '"gelu_pytorch_tanh"', '"gelu"'),
+    }
+    for words, change in mistakes.items():
+        monkeypatch.setattr(model, "convert", breaking(change))
+        result = shop.single(checkpoint)
+        assert result.code == 15, result.err
+        assert words in result.err
+        assert shop.published() == []
+    forced = json.loads(shop.single(checkpoint, "--force", "--json").out)["releases"][0]
+    assert (forced["status"], forced["parity"]["verdict"]) == ("published", "fail")
+    monkeypatch.setattr(model, "convert", real)
+    again = json.loads(shop.single(checkpoint, "--json").out)["releases"][0]
+    assert (again["status"], again["parity"]["verdict"]) == ("unchanged", "fail"), (
+        "a decision stands, and stays visible"
+    )
+
+
+def test_a_template_typo_pushes_nothing(shop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A mistake in a template ends with exit code 16 and its place."""
+    folder = tmp_path / "templates"
+    shutil.copytree(card._templates(), folder)
+    (folder / "sections" / "usage.md.jinja").write_text("{{ repo }}")
+    monkeypatch.setattr(card, "_templates", lambda: folder)
+    card._environment.cache_clear(), card.templates_sha256.cache_clear()
+    result = shop.main_job("tiny-b", "--no-parity")
+    monkeypatch.undo()
+    card._environment.cache_clear(), card.templates_sha256.cache_clear()
+    assert result.code == 16
+    assert "usage.md.jinja, line 1" in result.err

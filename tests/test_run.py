@@ -1,0 +1,149 @@
+"""Laws of a family: what is checked before it, and what becomes of it over processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.workshop import Workshop
+
+
+def test_one_bad_release_does_not_stop_the_others(shop: Workshop) -> None:
+    """A family does all that can be done; if every failure is of one kind, its code is the exit code."""
+    (shop.root / "tiny-a.zip").write_bytes(b"PK not")
+    result = shop.main_job()
+    assert result.code == 11
+    assert shop.published() == ["acme/tiny-b"]
+    assert "pinned" in result.err
+    assert "Hint:" in result.err
+
+
+KILLED = """
+import multiprocessing, os, signal, time
+from concurrent.futures import ProcessPoolExecutor
+from hubpush import run
+
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(2, spawn, initializer=run._share, initargs=(spawn.Queue(), 2))
+    pool.submit(time.sleep, 0).result()
+    pool.submit(time.sleep, 600)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    """A worker outlives its parent by no more than a moment, whatever it does: nobody waits for it any more."""
+    (tmp_path / "killed.py").write_text(KILLED)
+    # The workers hold the pipe too: reading from it ends when the last of them does.
+    ended = subprocess.run([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, timeout=60, check=False)
+    assert ended.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_work_directory_that_cannot_be_is_named(shop: Workshop, place: str) -> None:
+    """A --work that is no directory is said to be the cause, not the Hub, and nothing is fetched."""
+    (shop.root / "file").touch()
+    arguments = ("--family", shop.family, "--org", "acme", "--hub", shop.hub, "--work", shop.root / place)
+    result = shop.run("convert-and-upload", *arguments)
+    assert result.code == 11
+    assert f"the work directory {shop.root / place} cannot be used" in result.err
+
+
+def test_two_processes_do_what_one_does(shop: Workshop, done: Path, tmp_path: Path) -> None:
+    """--jobs 2 and --jobs 1 publish the same converted files."""
+    ones = {r["name"]: r["files"] for r in json.loads(shop.main_job("--json").out)["releases"]}
+    other = Workshop(done, shop.run)
+    twos = {r["name"]: r["files"] for r in json.loads(other.main_job("--json").out)["releases"]}
+    for name, files in ones.items():
+        for path in set(files) - {"README.md"}:
+            assert files[path] == twos[name][path], path
+
+
+def test_a_hub_directory_that_is_somebodys_is_left_alone(shop: Workshop, tmp_path: Path) -> None:
+    """--hub with a directory that holds other files is refused, whatever is in it, and nothing in it is touched."""
+    for folder in (tmp_path / "mine" / "tmp", tmp_path / "other"):
+        folder.mkdir(parents=True)
+        (folder / "old.txt").write_text("mine")
+        os.utime(folder / "old.txt", (0, 0))
+    for directory, code in ((tmp_path / "other", 1), (tmp_path / "mine", 0), ("", 2)):
+        arguments = ("--family", shop.family, "--org", "a", "--hub", directory, "--work", tmp_path / "w", "--dry-run")
+        result = shop.run("convert-and-upload", *arguments, "--no-parity")
+        assert result.code == code, result.err
+    assert (tmp_path / "other" / "old.txt").read_text() == (tmp_path / "mine" / "tmp" / "old.txt").read_text() == "mine"
+
+
+@contextmanager
+def _answering(status: int) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers everything with one status; its address, and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            asked.append(f"{self.command} {self.path}")
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_HEAD = do_POST = _answer
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_hub_that_refuses_stops_before_anything_is_fetched(shop: Workshop) -> None:
+    """A Hub that says no ends with exit code 17, one message and a hint; the source was not even asked for its size."""
+    with _answering(403) as (hub, _), _answering(200) as (source, fetched):
+        shop.family.write_text(shop.family.read_text().replace('"tiny-a.zip"', f'"{source}/tiny-a.zip"'))
+        arguments = ("--family", shop.family, "--org", "acme", "tiny-a", "--hub", hub, "--work", shop.root / "work")
+        result = shop.run("convert-and-upload", *arguments)
+    assert result.code == 17, result.err
+    assert "refuses (403)" in result.err
+    assert result.err.count("Hint: ") == 1
+    assert fetched == []
+
+
+def test_a_full_disk_stops_before_anything_is_fetched(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little room is said before the first byte, release by release: the ones that fit go on."""
+    from collections import namedtuple
+
+    size = (shop.root / "tiny-a.zip").stat().st_size
+    usage = namedtuple("usage", "total used free")(10**9, 0, 3 * size)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    data = json.loads(shop.main_job("--no-parity", "--json").out)["releases"]
+    assert [r["status"] for r in data] == ["published", "failed"]
+    assert "GB are free" in data[1]["error"]["message"]
+    assert data[1]["seconds"] == {}
+
+
+def test_a_hub_that_is_not_there_is_tried_again_later(shop: Workshop) -> None:
+    """No Hub at the address: exit code 18 for every release."""
+    result = shop.run(
+        "convert-and-upload",
+        "--family",
+        shop.family,
+        "--org",
+        "acme",
+        "--hub",
+        "http://127.0.0.1:9",
+        "--work",
+        shop.root / "w",
+    )
+    assert result.code == 18
