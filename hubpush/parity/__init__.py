@@ -33,6 +33,17 @@ _LOGIT_ROWS = 128
 
 _SAMPLES = 16
 
+_SETTINGS = (
+    "pad_token",
+    "unk_token",
+    "cls_token",
+    "sep_token",
+    "mask_token",
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+)
+
 
 def require_installed() -> None:
     """Check for the packages that parity needs, without importing them.
@@ -277,35 +288,58 @@ def _token_ids(folder: Path, published: Published, vocab: Path, *, cased: bool) 
     from tokenizers import Tokenizer
     from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy, load_vocab
 
-    from hubpush.parity.probes import LONG, SHORT
+    from hubpush.parity.probes import AWKWARD, LONG, SHORT
     from hubpush.parity.published import quiet
 
-    original = BertTokenizerLegacy(vocab_file=str(vocab), do_lower_case=not cased)
-    alone = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    auto, alone = published.tokenizer, Tokenizer.from_file(str(folder / "tokenizer.json"))
+    original = BertTokenizerLegacy(
+        vocab_file=str(vocab), do_lower_case=not cased, model_max_length=published.config.max_position_embeddings
+    )
     tables = {
-        "AutoTokenizer": published.tokenizer.get_vocab(),
+        "AutoTokenizer": auto.get_vocab(),
         "tokenizer.json": alone.get_vocab(),
         "vocab.txt": load_vocab(str(folder / "vocab.txt")),
     }
-    texts = [(first, second) for first, second in SHORT] + [(LONG[:1000], None)]
+    texts = [*SHORT, (LONG[:1000], None), *((text, None) for text in AWKWARD)]
     first_difference = None
     identical = 0
     for first, second in texts:
         with quiet():  # the long text is longer than small models are, which matters for running, not for comparing ids
-            expected = original(first, second)["input_ids"]
-            found = [published.tokenizer(first, second)["input_ids"], alone.encode(first, second).ids]
-        got = next((ids for ids in found if ids != expected), None)
+            expected, by_auto = (
+                _tokens(original(first, second, return_token_type_ids=True)),
+                _tokens(auto(first, second)),
+            )
+        encoded = alone.encode(first, second)
+        found = [by_auto, list(zip(encoded.ids, encoded.type_ids, strict=True))]
+        got = next((tokens for tokens in found if tokens != expected), None)
         if got is None:
             identical += 1
         elif first_difference is None:
             at = next((n for n, (a, b) in enumerate(zip(expected, got, strict=False)) if a != b), 0)
-            first_difference = {
-                "text": first if second is None else f"{first} ⏎ {second}",
-                "original": original.convert_ids_to_tokens(expected)[at : at + 6],
-                "published": original.convert_ids_to_tokens(got)[at : at + 6],
+            words = {
+                side: original.convert_ids_to_tokens([n for n, _ in tokens[at : at + 6]])
+                for side, tokens in (("original", expected), ("published", got))
             }
+            if words["original"] == words["published"]:
+                words = {
+                    side: [f"segment {tokens[at][1]}"] for side, tokens in zip(words, (expected, got), strict=True)
+                }
+            first_difference = {"text": first if second is None else f"{first} ⏎ {second}", **words}
     shifted = next((name for name, table in tables.items() if table != original.vocab), None)
     if shifted is not None:
         line = next((n for token, n in original.vocab.items() if tables[shifted].get(token) != n), len(original.vocab))
         shifted = f"{shifted}, from line {line + 1} on"
-    return TokenIds(unicodedata.unidata_version, len(texts), identical, first_difference, shifted)
+    settings = [
+        f"{name} is {getattr(auto, name)!r} instead of {getattr(original, name)!r}"
+        for name in _SETTINGS
+        if getattr(auto, name) != getattr(original, name)
+    ]
+    if published.config.pad_token_id != original.pad_token_id:
+        settings.append(f"config.json pads with {published.config.pad_token_id} instead of {original.pad_token_id}")
+    version = unicodedata.unidata_version
+    return TokenIds(version, len(texts), identical, first_difference, shifted, tuple(settings))
+
+
+def _tokens(encoded: Mapping[str, list[int]]) -> list[tuple[int, int]]:
+    """Id and segment of each token."""
+    return list(zip(encoded["input_ids"], encoded["token_type_ids"], strict=True))

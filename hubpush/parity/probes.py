@@ -27,6 +27,29 @@ SHORT: tuple[tuple[str, str | None], ...] = (
     ("", None),
 )
 
+AWKWARD: tuple[str, ...] = (
+    "tab\tnew\nline\rreturn\vfeed\fend",
+    "control\x00\x01\x02\x1f\x7f\x80\x9f characters vanish",
+    "zero\u200bwidth\u200cnon\u200djoiner\u2060word\ufeffmark soft\u00adhyphen",
+    "no\u00a0break thin\u2009space ideographic\u3000space line\u2028separator",
+    "caf\u00e9 \u1e69 \u00c5ngstr\u00f6m x\u0301y q\u0323\u0307",
+    "\ufb01ne \u210cilbert x\u00b2 \u2460 \uff26\uff35\uff2c\uff2c \u00bd",
+    "\u0130stanbul \u0131 STRASSE Stra\u00dfe \u1e9e",
+    "``quoted'' \u201ccurly\u201d \u00abguillemets\u00bb \u2018a\u2019 -- \u2014 \u2026",
+    "$5.00 50% a+b=c a^b ~x |y| `z` <tag> {brace} [bracket] @name #tag \\path_under",
+    "don't can't it's rock'n'roll U.S.A. e.g. 1,234.56 10:30",
+    "##ing ##s # # un##able",
+    "\u4e00\u9fa5 \u3400 \U00020000 \u30ab\u30bf\u30ab\u30ca \u3072\u3089\u304c\u306a \ud55c\uae00",
+    "\u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d\u0926\u0940 \u0627\u064e\u0644 \u05e9\u05c1",
+    "a" * 100 + " " + "b" * 99 + "c",
+    "King KING king kIng",
+    "   leading and trailing   ",
+)
+"""Texts on which the tokenizers alone are compared: white space, control and combining characters, scripts,
+punctuation, the longest word that both take. The known differences (docs/decisions.md) are not among them, nor is text
+that is not in Unicode's form NFC: transformers' slow tokenizer composes it first, which neither Google's code nor the
+fast tokenizer does."""
+
 _SHORT_LENGTH = 64
 
 LONG = (

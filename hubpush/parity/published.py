@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hubpush.errors import ParityError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,6 +28,10 @@ class Published:
     Attributes:
         tokenizer: What AutoTokenizer loads.
         loading: Missing and unexpected keys that transformers reported.
+        config: What AutoConfig loads.
+
+    Raises:
+        ParityError: transformers' Auto classes take the folder for another model than its class.
     """
 
     def __init__(self, folder: Path, heads: frozenset[str]) -> None:
@@ -35,12 +41,18 @@ class Published:
 
             name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
             model_class = getattr(transformers, name)
+            try:
+                config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+            except ValueError as error:
+                raise _other_model(name, str(error).splitlines()[0]) from None
+            if not isinstance(config, model_class.config_class):
+                raise _other_model(name, f"they find a {type(config).__name__}")
             # A bare encoder builds a pooler unless told not to; without one in the checkpoint it would be random.
             is_optional = "add_pooling_layer" in inspect.signature(model_class).parameters
             options = {"add_pooling_layer": "pooler" in heads} if is_optional else {}
+            # No dtype is asked for: what is loaded is what people get, and weights that it rounds show.
             model, info = model_class.from_pretrained(
                 folder,
-                dtype=torch.float32,
                 attn_implementation="eager",
                 output_loading_info=True,
                 local_files_only=True,
@@ -52,6 +64,7 @@ class Published:
             "unexpected": sorted(info["unexpected_keys"]),
             "mismatched": sorted(str(key) for key in info["mismatched_keys"]),
         }
+        self.config = config
         self._torch = torch
         self._model = model.eval()
 
@@ -85,6 +98,13 @@ class Published:
             if getattr(got, attribute, None) is not None:
                 outputs[name] = getattr(got, attribute)
         return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def _other_model(name: str, why: str) -> ParityError:
+    return ParityError(
+        f"config.json names the class {name}, but transformers' Auto classes load something else: {why}",
+        hint="is `model_type` right? nothing was pushed",
+    )
 
 
 @contextmanager

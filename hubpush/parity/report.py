@@ -173,6 +173,7 @@ class TokenIds:
         identical: Texts with the same ids.
         first_difference: The first text that differs with both lists of tokens (named by the original), or None.
         shifted: What has other ids than the original vocabulary's line numbers, and from which line on, or None.
+        settings: What else of the tokenizer is not the original's, in words: special tokens, length, sides.
     """
 
     unidata_version: str
@@ -180,6 +181,7 @@ class TokenIds:
     identical: int
     first_difference: Mapping[str, Any] | None
     shifted: str | None = None
+    settings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `--json` and hubpush.json have it."""
@@ -190,6 +192,7 @@ class TokenIds:
             "known": 0,
             "first_difference": dict(self.first_difference) if self.first_difference else None,
             "shifted": self.shifted,
+            "settings": list(self.settings),
         }
 
 
@@ -225,6 +228,8 @@ class ParityReport:
             wrong.append(f"tensors without a variable: {', '.join(self.weights.unread[:3])}")
         if self.tokenizer.shifted is not None:
             wrong.append(f"the vocabulary is not the original's: {self.tokenizer.shifted}")
+        if self.tokenizer.settings:
+            wrong.append(f"the tokenizer is set otherwise: {'; '.join(self.tokenizer.settings)}")
         if (first := self.tokenizer.first_difference) is not None:
             count = self.tokenizer.probes - self.tokenizer.identical
             wrong.append(
