@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -263,3 +264,79 @@ def test_templates_cannot_reach_the_machine(tmp_path: Path, monkeypatch: pytest.
         card.render(_context(tmp_path))
     monkeypatch.undo()
     card._environment.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"family": {"title": "Other"}},
+        {"family": {"summary": "Other."}},
+        {"release": {"arxiv": ("1810.04805",)}},
+        {"release": {"license": "mit"}},
+        {"repo_id": "other/tiny-0"},
+        {"siblings": 2},
+    ],
+    ids=str,
+)
+def test_every_stated_fact_is_part_of_the_identity(change: dict[str, Any]) -> None:
+    """Whatever a card states beside the measurements makes another card when it changes."""
+    family = records.family(change.get("siblings", 1)).model_copy(update=change.get("family", {}))
+    release = family.releases[0].model_copy(update=change.get("release", {}))
+    family = family.model_copy(update={"releases": (release, *family.releases[1:])})
+    before = card.facts(records.family(), records.family().releases[0], "acme/tiny-0")
+    assert card.facts(family, release, change.get("repo_id", "acme/tiny-0")) != before
+
+
+def test_a_copy_is_called_one_by_its_owner(tmp_path: Path) -> None:
+    """The authors' own organisation publishes no copy, whatever the repo is called there; siblings stand beside it."""
+    build = records.build(records.write_folder(tmp_path / "model"))
+    history = (Past(version="1.0.0", date="2026-11-22", change="first release", verdict=build.verdict),)
+    family = records.family(2, official_repo="google/something")
+    own = card.context(family, family.releases[0], "google/tiny-0", "hubpush …", build, history)
+    other = card.context(family, family.releases[0], "acme/tiny-0", "hubpush …", build, history)
+    assert (own.is_copy, other.is_copy) == (False, True)
+    assert [s["repo_id"] for s in other.siblings] == ["acme/tiny-0", "acme/tiny-1"]
+
+
+def test_the_title_states_the_float64_difference(tmp_path: Path) -> None:
+    """The number at the top is that of the proof, not the larger one of float32."""
+    context = _context(tmp_path)
+    exact = next(r for r in STATES["pass"]["references"] if r["as_published"] and r["dtype"] == "float64")
+    assert context.worst == exact["worst"]
+
+
+def test_the_widget_speaks_the_models_language(tmp_path: Path) -> None:
+    """An English example is offered for English fill-mask models alone."""
+    english, german = records.family().releases[0], records.family(language=("de",)).releases[0]
+    assert "widget" in card.front_matter(english, "fill-mask")
+    assert "widget" not in card.front_matter(german, "fill-mask")
+    assert "widget" not in card.front_matter(english, "feature-extraction")
+
+
+def test_text_before_the_card_is_kept(tmp_path: Path) -> None:
+    """What a person wrote above the first generated part goes to the end, and is not lost."""
+    first = card.render(_context(tmp_path))
+    yaml_text, body = metadata.split_front_matter(first)
+    again = card.render(_context(tmp_path), f"---\n{yaml_text}\n---\nMind the step.\n\n{body}")
+    assert again.rstrip().endswith("Mind the step.")
+
+
+def test_a_hole_in_a_template_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name or a key that is not there stops the card; so does a card of a megabyte."""
+    for text in ("{{ modell }}", "{{ model.classs }}", "{{ 'x' * 2000000 }}"):
+        root = tmp_path / str(len(text))
+        (root / "sections").mkdir(parents=True)
+        (root / "card.md.jinja").write_text("title\n")
+        (root / "sections" / "title.md.jinja").write_text(text)
+        card._environment.cache_clear()
+        monkeypatch.setattr(card, "_templates", lambda root=root: root)
+        with pytest.raises(CardError):
+            card.render(_context(tmp_path))
+    card._environment.cache_clear()
+
+
+def test_what_the_hub_would_refuse_is_not_rendered(tmp_path: Path) -> None:
+    """Metadata that the Hub refuses stops the card before anything is pushed."""
+    family = records.family(license="apache-3.0")
+    with pytest.raises(CardError, match="license"):
+        card.render(_context(tmp_path, family=family))

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,32 @@ def test_card_identity_ignores_keys_that_were_not_there(build: manifest.Build) -
     changed = build.model_copy(update={"date": "2027-01-01"})
     assert manifest.card_inputs(facts, "t", changed) != manifest.card_inputs(facts, "t", build)
     assert manifest.card_inputs(facts, "other", build) != manifest.card_inputs(facts, "t", build)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("manifest", 2), ("version", "1.0"), ("version", "1.0.0-rc1"), ("version", "v1.0.0"), ("history", [])],
+)
+def test_another_format_is_refused(build: manifest.Build, key: str, value: object) -> None:
+    """A manifest of a later format, of an odd version, or without a past is not read as if it were one of ours."""
+    data = json.loads(_manifest(build).to_json()) | {key: value}
+    with pytest.raises(DriftError, match=key):
+        manifest.parse(json.dumps(data), "acme/x")
+
+
+def test_format_and_table_are_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A raised output format, or another table of the architecture, is another conversion."""
+    release = Release(name="n", title="t", source="s.zip", license="mit")
+    found = {manifest.weights_inputs(release, "0" * 64, cased=True)}
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "OUTPUT_FORMAT", manifest.OUTPUT_FORMAT + 1)
+        found.add(manifest.weights_inputs(release, "0" * 64, cased=True))
+    bert = manifest.ARCHITECTURES["bert"]
+    monkeypatch.setattr(manifest, "ARCHITECTURES", {"bert": replace(bert, base_prefix="other.")})
+    found.add(manifest.weights_inputs(release, "0" * 64, cased=True))
+    assert len(found) == 3
+
+
+def test_the_order_of_keys_changes_no_digest(build: manifest.Build) -> None:
+    """What a family file or a manifest lists in another order is the same."""
+    assert manifest.digest({"a": 1, "b": {"c": 2, "d": 3}}) == manifest.digest({"b": {"d": 3, "c": 2}, "a": 1})

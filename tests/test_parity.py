@@ -413,7 +413,9 @@ def test_what_no_output_can_show_is_found_by_the_weights(name: str, mutated: Mut
     assert report.verdict == "fail"
 
 
-@pytest.mark.parametrize(("model_type", "found"), [("electra", "ElectraConfig"), ("bart-like", "has model type `bart-like`")])
+@pytest.mark.parametrize(
+    ("model_type", "found"), [("electra", "ElectraConfig"), ("bart-like", "has model type `bart-like`")]
+)
 def test_another_model_type_is_a_parity_error(model_type: str, found: str, made: Made, tmp_path: Path) -> None:
     """A folder that the Auto classes take for another model is refused, whatever its own class makes of it."""
     folder = tmp_path / "model"

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import huggingface_hub
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
 from hubpush import card, localhub, manifest, publish
 from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError, HubUnavailableError
@@ -512,3 +514,167 @@ def test_the_embedded_hub_needs_no_global_setting(api: HfApi, tmp_path: Path, mo
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
     assert constants.HF_HUB_DISABLE_XET is False
+
+
+# Judgements without a Hub ---------------------------------------------------------------------------------------------
+
+
+def _answer(status: int, text: str = "no") -> HfHubHTTPError:
+    response = httpx2.Response(status, request=httpx2.Request("GET", "https://hub.example/api"))
+    return HfHubHTTPError(f"{status} {text}", response=response)
+
+
+def _wrapped(cause: Exception) -> RuntimeError:
+    error = RuntimeError("Error while uploading")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        *((_answer(status), 18, f"answers {status}") for status in (408, 409, 412, 429, 500, 502, 503, 504)),
+        (_answer(401), 17, "hf auth whoami"),
+        (_answer(402), 17, "used up"),
+        (_answer(403), 17, "write rights"),
+        (_answer(404), 17, "no token"),
+        (_answer(400), 17, "refuses (400)"),
+        (LocalTokenNotFoundError("none"), 17, "no Hugging Face token"),
+        (httpx2.ConnectError("refused"), 18, "cannot be reached"),
+        (httpx2.ReadTimeout("slow"), 18, "cannot be reached"),
+        (ConnectionError("reset"), 18, "cannot be reached"),
+        (_wrapped(_answer(403)), 17, "write rights"),
+        (_wrapped(ConnectionError("reset")), 18, "cannot be reached"),
+        (ValueError("Invalid metadata in README.md: license"), 16, "does not accept the card"),
+        (ValueError("Expecting value"), 18, "not the Hub's"),
+        (KeyError("branches"), 18, "not the Hub's"),
+    ],
+)
+def test_what_the_client_raises_means_one_thing(error: Exception, code: int, words: str) -> None:
+    """Each error of the client is one of ours: refused for good, or to be tried again, and why."""
+    found = publish._translated(error, REPO)
+    assert found.exit_code == code
+    assert words in found.message + found.hint
+
+
+def test_an_error_of_the_client_shows_no_secret() -> None:
+    """What the client's words repeat of a token or a signed address does not come through."""
+    found = publish._translated(httpx2.ConnectError(f"https://x/?token={CANARY}"), REPO)
+    assert CANARY not in found.message
+    assert CANARY not in publish._translated(_answer(403, CANARY), REPO).message
+
+
+@pytest.mark.parametrize(
+    ("before", "embedded", "during"), [(False, True, True), (True, False, True), (False, False, False)]
+)
+def test_lfs_is_for_the_time_of_an_upload(
+    before: bool, embedded: bool, during: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uploads to an embedded Hub go by LFS, a person's own choice of LFS stands, and afterwards all is as before."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", before)
+    with publish._by_lfs(embedded):
+        assert constants.HF_HUB_DISABLE_XET is during
+    assert constants.HF_HUB_DISABLE_XET is before
+
+
+def test_a_file_is_told_by_its_digest() -> None:
+    """An LFS file stands where its SHA-256 does, a small one where its git id does, and nothing else will do."""
+    small, large = manifest.describe_bytes(b"small"), manifest.File(sha256="a" * 64, size=1)
+    assert publish.RemoteFile(5, small.git_oid or "", None).equals(small)
+    assert not publish.RemoteFile(5, "0" * 40, None).equals(small)
+    assert not publish.RemoteFile(5, "0" * 40, None).equals(large)
+    assert publish.RemoteFile(1, "0" * 40, "a" * 64).equals(large)
+    assert not publish.RemoteFile(1, small.git_oid or "", "b" * 64).equals(small)
+
+
+def test_versions_are_numbers(tmp_path: Path) -> None:
+    """After v9 and v10 comes v11, whatever else is tagged; what is gone from the Hub already is not deleted again."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    tags = dict.fromkeys(("v9.0.0", "v10.0.0", "v2.0", "latest", "v1.0.0-rc1"), "0" * 40)
+    step = publish.plan(publish.Remote(True, "0" * 40, tags, {}), candidate, None, TODAY)
+    assert (step.version, step.bump) == ("11.0.0", "major")
+    old = step.manifest.model_copy(update={"files": {**step.manifest.files, "gone.txt": manifest.describe_bytes(b"")}})
+    stands = {path: publish.RemoteFile(1, f.git_oid or "", None) for path, f in step.manifest.files.items()}
+    assert publish.plan(publish.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ()
+    stands["gone.txt"] = publish.RemoteFile(0, "0" * 40, None)
+    assert publish.plan(publish.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ("gone.txt",)
+
+
+def test_recorded_results_are_taken_for_the_same_conversion_alone(tmp_path: Path) -> None:
+    """What the Hub recorded replaces what was measured now only where inputs and files are the same."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    recorded = publish.plan(publish.Remote(False), candidate, None, TODAY).manifest
+    later = replace(candidate, build=candidate.build.model_copy(update={"date": "2027-01-01"}))
+    assert publish._adopt(later, None) is later
+    assert publish._adopt(later, recorded).build.date == candidate.build.date
+    other = replace(later, build=later.build.model_copy(update={"weights_inputs": "0" * 64}))
+    assert publish._adopt(other, recorded) is other
+    files = {**later.build.files, "config.json": manifest.describe_bytes(b"{}")}
+    other = replace(later, build=later.build.model_copy(update={"files": files}))
+    assert publish._adopt(other, recorded) is other
+
+
+# Between two requests -------------------------------------------------------------------------------------------------
+
+
+class _Racing(HfApi):
+    """A client beside which somebody else makes the same tag, elsewhere, a moment earlier."""
+
+    def create_tag(self, repo_id: str, **given: Any) -> None:
+        initial = self.list_repo_commits(repo_id)[-1].commit_id
+        super().create_tag(repo_id, tag=given["tag"], revision=initial)
+        super().create_tag(repo_id, **given)
+
+
+def test_a_tag_that_somebody_makes_first_is_not_taken_for_ours(api: HfApi, tmp_path: Path) -> None:
+    """A tag that appears elsewhere between two requests is an error, never success, and stays where it is."""
+    racing = _Racing(endpoint=api.endpoint, token="embedded")
+    with pytest.raises(DriftError, match=r"has a tag v1\.0\.0 at"):
+        _publish(racing, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    assert _tags(api) == {"v1.0.0": _commits(api)[-1]}
+
+
+def test_a_part_that_a_person_removed_is_drift(api: HfApi, tmp_path: Path) -> None:
+    """A generated part without its markers is gone, however much of its text is left."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    _publish(api, candidate, tmp_path)
+    text = _read(api, "README.md", tmp_path).replace("<!-- hubpush:begin facts -->\n", "")
+    api.upload_file(path_or_fileobj=text.encode(), path_in_repo="README.md", repo_id=REPO)
+    with pytest.raises(DriftError, match=r"README.md \(facts\)"):
+        _publish(api, candidate, tmp_path)
+
+
+def test_the_card_alone_cannot_put_back_a_file(api: HfApi, tmp_path: Path) -> None:
+    """Where a file is gone and nothing was converted, that is said; no commit pretends to hold it."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    _publish(api, candidate, tmp_path)
+    api.delete_file("vocab.txt", REPO)
+    before = _commits(api)
+    with pytest.raises(DriftError, match=r"lacks vocab\.txt"):
+        _publish(api, replace(candidate, folder=None), tmp_path, overwrite=True)
+    assert _commits(api) == before
+
+
+def test_repos_are_made_as_visible_as_asked(api: HfApi, tmp_path: Path) -> None:
+    """`private` reaches the Hub when the repo is created, and the commit says what it is."""
+    _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path, private=True)
+    assert api.model_info(REPO).private
+    assert api.list_repo_commits(REPO)[0].title == "hubpush v1.0.0: first release"
+
+
+def test_rights_are_asked_for(api: HfApi, tmp_path: Path) -> None:
+    """Writing to a repo that is there is asked about; one to be created needs an owner that the token can write for."""
+    asked: list[tuple[str, object]] = []
+
+    class Asking(HfApi):
+        def auth_check(self, repo_id: str, **given: Any) -> None:
+            asked.append((repo_id, given.get("write")))
+            raise _answer(403)
+
+    asking = Asking(endpoint=api.endpoint, token="embedded")
+    with pytest.raises(HubRefusedError, match="refuses"):
+        publish.check_rights(asking, REPO, publish.Remote(True), embedded=False)
+    assert asked == [(REPO, True)]
+    publish.check_rights(api, "local/new", publish.Remote(False), embedded=False)
+    with pytest.raises(HubRefusedError, match="no member of acme"):
+        publish.check_rights(api, "acme/new", publish.Remote(False), embedded=False)
