@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.workshop import Workshop
+from tests.workshop import Workshop, edit
 
 
 def test_a_renamed_family_file_changes_nothing(after: Workshop) -> None:
@@ -24,6 +24,35 @@ def test_names_of_files_reach_no_shell_and_no_terminal(shop: Workshop, checkpoin
     result = shop.single(bell, "--no-parity", "--dry-run")
     assert result.code == 2
     assert "\x1b" not in result.out + result.err
+
+
+def test_the_card_repeats_what_was_asked(shop: Workshop, checkpoint: Path) -> None:
+    """The command on a card has every option that decides bytes or facts, so that it makes the same again."""
+    options = ("--uncased", "--activation", "gelu", "--language", "en", "--language", "de")
+    text = shop.single(checkpoint, *options, "--no-parity", "--dry-run").out
+    command = next(line for line in text.splitlines() if line.startswith("hubpush convert-and-upload"))
+    asked = "--source checkpoint --repo-id me/mine --license mit --language en --language de"
+    assert f"{asked} --uncased --activation gelu" in command
+    assert "The activation: chosen with --activation." in text
+    assert "language:\n- en\n- de\n" in text
+    family = shop.main_job("tiny-b", "--uncased", "--activation", "gelu", "--no-parity", "--dry-run").out
+    assert "--org acme tiny-b --uncased --activation gelu" in family
+    assert "The activation: chosen with --activation." in family
+
+
+def test_a_family_is_taken_from_a_mirror(shop: Workshop) -> None:
+    """With --source the archives come from there under their own names, and the card names where they belong."""
+    (shop.root / "mirror").mkdir()
+    (shop.root / "tiny-b.zip").rename(shop.root / "mirror" / "tiny-b.zip")
+    edit(shop.family, '"tiny-b.zip"', '"https://example.org/tiny-b.zip"')
+    result = shop.main_job("tiny-b", "--source", str(shop.root / "mirror"), "--no-parity", "--dry-run")
+    assert result.code == 0, result.err
+    assert "| Source | https://example.org/tiny-b.zip |" in result.out
+
+
+def test_casing_of_ones_own_holds_for_a_family(shop: Workshop) -> None:
+    """--cased against a vocabulary that is plainly uncased is refused for a family as it is for one checkpoint."""
+    assert shop.main_job("tiny-b", "--cased", "--no-parity").code == 14
 
 
 def test_a_mirror_that_is_not_there_is_said_once(shop: Workshop) -> None:

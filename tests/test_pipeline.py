@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
 
 import hubpush
-from hubpush import card, cli, job, localhub, manifest, pipeline, publish
+from hubpush import card, cli, job, localhub, manifest, pipeline, publish, source
+from hubpush.catalog import Release
 from tests import checkpoints
 from tests.workshop import Workshop, edit, heads, imports
 
@@ -269,3 +271,129 @@ def test_a_template_typo_pushes_nothing(shop: Workshop, monkeypatch: pytest.Monk
     card._environment.cache_clear(), card.templates_sha256.cache_clear()
     assert result.code == 16
     assert "usage.md.jinja, line 1" in result.err
+
+
+def _api(url: str) -> HfApi:
+    return HfApi(endpoint=url, token="embedded")
+
+
+def test_a_failed_proof_is_not_used_again(shop: Workshop, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a forced dry run built and proved wrong is built and measured anew by a run without --force."""
+    from hubpush import model
+
+    real = model.convert
+
+    def broken(*args: object, **options: object) -> object:
+        converted = real(*args, **options)  # type: ignore[arg-type]
+        edit(converted.folder / "config.json", '"layer_norm_eps": 1e-12', '"layer_norm_eps": 1e-09')
+        return converted
+
+    monkeypatch.setattr(model, "convert", broken)
+    forced = json.loads(shop.single(checkpoint, "--force", "--dry-run", "--json").out)["releases"][0]
+    assert forced["parity"]["verdict"] == "fail"
+    assert json.loads((shop.root / "work/releases/me--mine/build.json").read_text())["forced"]
+    monkeypatch.setattr(model, "convert", real)
+    again = json.loads(shop.single(checkpoint, "--json").out)["releases"][0]
+    assert (again["status"], again["parity"]["verdict"]) == ("published", "pass")
+    assert {"convert", "parity"} <= again["seconds"].keys()
+
+
+def test_what_was_built_is_checked_before_it_is_used_again(shop: Workshop) -> None:
+    """A built folder in which somebody changed, added or removed a file is built anew."""
+    shop.main_job("tiny-b", "--no-parity", "--dry-run")
+    folder = shop.root / "work/releases/acme--tiny-b/model"
+    (folder / "extra.bin").write_bytes(b"not ours")
+    (folder / "config.json").write_text("{}")
+    done = json.loads(shop.main_job("tiny-b", "--no-parity", "--json").out)["releases"][0]
+    assert "convert" in done["seconds"]
+    assert set(done["files"]) == {
+        *("README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    }
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "stations"), [("README.md", {"card", "push"}), ("config.json", {"fetch", "convert"})]
+)
+def test_overwriting_does_what_the_drift_needs(after: Workshop, spoiled: str, stations: set[str]) -> None:
+    """A changed part of the card stops the run, and is rendered again; a changed file is converted again."""
+    shutil.rmtree(after.root / "work")  # nothing that was built is at hand
+    with localhub.serve(after.hub) as url:
+        text = Path(_api(url).hf_hub_download("acme/tiny-b", spoiled, cache_dir=after.root / "c")).read_text()
+        changed = text.replace("bert", "tree").encode()
+        _api(url).upload_file(path_or_fileobj=changed, path_in_repo=spoiled, repo_id="acme/tiny-b")
+    stopped = after.main_job("tiny-b")
+    assert stopped.code == 19
+    assert spoiled in stopped.err
+    put_back = json.loads(after.main_job("tiny-b", "--overwrite", "--no-parity", "--json").out)["releases"][0]
+    assert put_back["status"] == "published"
+    assert stations <= put_back["seconds"].keys()
+    assert ("convert" in put_back["seconds"]) is (spoiled != "README.md")
+    assert put_back["files"][spoiled]
+    assert "unchanged" in after.main_job("tiny-b").out
+
+
+def test_a_hold_is_respected_before_anything_is_fetched(after: Workshop) -> None:
+    """A repo whose manifest says hold is reported as held; its source is not even looked at."""
+    with localhub.serve(after.hub) as url:
+        text = Path(_api(url).hf_hub_download("acme/tiny-b", "hubpush.json", cache_dir=after.root / "c")).read_text()
+        held = text.replace('"hold": false', '"hold": true').encode()
+        _api(url).upload_file(path_or_fileobj=held, path_in_repo="hubpush.json", repo_id="acme/tiny-b")
+    (after.root / "tiny-b.zip").unlink()
+    (after.root / "tinies.lock.json").unlink()
+    found = json.loads(after.main_job("tiny-b", "--json").out)["releases"][0]
+    assert (found["status"], found["error"], found["seconds"]) == ("held", None, {})
+
+
+def test_a_dry_run_without_a_hub_plans_against_an_empty_one(shop: Workshop) -> None:
+    """Where no Hub answers a dry run goes on and says so; where an embedded one fails, it does not."""
+    arguments = ("--family", shop.family, "--org", "acme", "--work", shop.root / "work", "tiny-b", "--no-parity")
+    result = shop.run("convert-and-upload", *arguments, "--dry-run", "--hub", "https://127.0.0.1:9")
+    assert result.code == 0, result.err
+    assert "the Hub was not reached: planned against an empty one" in result.out
+    assert shop.run("convert-and-upload", *arguments, "--dry-run", "--hub", "http://127.0.0.1:9").code == 18
+
+
+def test_a_source_that_is_written_to_meanwhile_is_not_published(
+    shop: Workshop, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that changes while it is converted is refused: what was converted has no digest."""
+    real = pipeline.convert
+
+    def growing(files: source.Files, *args: Any, **options: Any) -> pipeline.Conversion:
+        done = real(files, *args, **options)
+        next(checkpoint.glob("*.data-*")).open("ab").write(b"more")
+        return done
+
+    monkeypatch.setattr(pipeline, "convert", growing)
+    result = shop.single(checkpoint, "--no-parity")
+    assert result.code == 11
+    assert "was changed while it was converted" in result.err
+    assert shop.published() == []
+
+
+def test_variables_that_are_left_out_are_recorded(shop: Workshop, tmp_path: Path) -> None:
+    """Which variables were dropped, and why, stands in the manifest and on the card."""
+    import numpy as np
+
+    extra = {"bert/pooler/dense/kernel/adam_m": np.ones((32, 32), "f4"), "global_step": np.array(7, "i8")}
+    checkpoints.write_release(tmp_path / "trained", extra_variables=extra)
+    result = shop.single(tmp_path / "trained", "--no-parity", "--dry-run")
+    assert "- the training step counter: 1 variable\n" in result.out
+    recorded = json.loads((shop.root / "work/releases/me--mine/build.json").read_text())["model"]["dropped"]
+    assert {name for names in recorded.values() for name in names} == set(extra)
+
+
+def test_a_disk_error_ends_one_release_alone(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the disk refuses is an error of that release with its reason; the others go on."""
+    real = pipeline.convert
+
+    def full(files: source.Files, folder: Path, release: Release, **options: Any) -> pipeline.Conversion:
+        if release.name == "tiny-a":
+            raise OSError(28, "No space left on device")
+        return real(files, folder, release, **options)
+
+    monkeypatch.setattr(pipeline, "convert", full)
+    result = shop.main_job("--no-parity")
+    assert result.code == 1
+    assert "tiny-a: [Errno 28] No space left on device" in result.err
+    assert shop.published() == ["acme/tiny-b"]

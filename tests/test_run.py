@@ -1,5 +1,6 @@
 """Laws of a family: what is checked before it, and what becomes of it over processes."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -12,9 +13,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx2
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
-from tests.workshop import Workshop
+from tests import CANARY
+from tests.workshop import Workshop, edit
 
 
 def test_one_bad_release_does_not_stop_the_others(shop: Workshop) -> None:
@@ -89,7 +93,7 @@ def _answering(status: int) -> Iterator[tuple[str, list[str]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            asked.append(f"{self.command} {self.path}")
+            asked.append(f"{self.command} {self.path} {self.headers.get('Authorization')}")
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -147,3 +151,68 @@ def test_a_hub_that_is_not_there_is_tried_again_later(shop: Workshop) -> None:
         shop.root / "w",
     )
     assert result.code == 18
+
+
+def test_rights_are_checked_before_anything_is_fetched(after: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token without write rights on a repo that is to change is refused before the source is touched."""
+    from huggingface_hub import HfApi
+
+    def refuse(*_args: object, **_given: object) -> None:
+        response = httpx2.Response(403, request=httpx2.Request("GET", "http://127.0.0.1/auth-check"))
+        raise HfHubHTTPError("403 Forbidden", response=response)
+
+    monkeypatch.setattr(HfApi, "auth_check", refuse)
+    edit(after.family, 'title = "Tiny A"', 'title = "Tiny A, renamed"')
+    result = after.main_job("--json")
+    found = json.loads(result.out)["releases"][0]
+    assert (result.code, found["status"], found["seconds"]) == (17, "failed", {})
+    assert "write rights" in found["error"]["hint"]
+
+
+def test_facts_are_checked_before_anything_is_fetched(shop: Workshop) -> None:
+    """Metadata that the Hub would refuse ends a release with code 16 before its source is fetched."""
+    edit(shop.family, 'title = "Tiny A"', 'title = "Tiny A"\nlanguage = ["klingon"]')
+    data = json.loads(shop.main_job("--no-parity", "--json").out)["releases"]
+    assert [(r["status"], (r["error"] or {}).get("code")) for r in data] == [("failed", 16), ("published", None)]
+    assert data[0]["seconds"] == {}
+
+
+def test_a_missing_extra_is_named_with_the_way_to_get_it(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without torch, TensorFlow or transformers a run that is to prove ends at once, and says what installs them."""
+    real = importlib.util.find_spec
+    for package in ("tensorflow", "torch", "transformers"):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, p=package: None if name == p else real(name))
+        result = shop.main_job("tiny-b")
+        assert result.code == 1
+        assert f"parity needs {package}" in result.err
+        assert ".[parity]" in result.err
+    assert shop.published() == []
+
+
+def test_an_embedded_hub_is_one_by_its_url_too(shop: Workshop) -> None:
+    """A loopback URL is an embedded Hub: it gets no person's token, and no proxy is asked for it."""
+    with _answering(403) as (hub, asked), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        patch.setenv("http_proxy", "http://127.0.0.1:9")
+        arguments = ("--family", shop.family, "--org", "acme", "tiny-a", "--hub", hub, "--work", shop.root / "work")
+        result = shop.run("convert-and-upload", *arguments)
+    assert result.code == 17
+    assert asked
+    assert all("Bearer embedded" in line and CANARY not in line for line in asked)
+
+
+def test_a_worker_that_dies_is_an_error_of_its_release(shop: Workshop) -> None:
+    """A killed worker process ends the run with a reason and a hint; what others did stays."""
+    program = (
+        "import os, sys\nfrom hubpush import cli, run\n"
+        "run.carry = None if __name__ == '__main__' else (lambda job, tell: os._exit(9))\n"
+        "if __name__ == '__main__':\n    cli.main()\n"
+    )
+    (shop.root / "dying.py").write_text(program)
+    command = ["convert-and-upload", "--family", shop.family, "--org", "acme", *shop.places(), "--jobs", "2"]
+    ended = subprocess.run(
+        [sys.executable, shop.root / "dying.py", *map(str, command)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("the worker process died") == 2
+    assert "Traceback" not in ended.stderr
