@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
+from hubpush import localhub
 from tests import checkpoints
 from tests.workshop import Result, Workshop, drop_line, edit, flip, imports, truncate
 
@@ -87,6 +89,9 @@ def test_a_family_file_names_all_its_mistakes(shop: Workshop) -> None:
     [
         (["convert-and-upload"], "--org is missing"),
         (["convert-and-upload", "--repo-id", "a/b"], "--source and --license"),
+        (["convert-and-upload", "--repo-id", "a/b", "--org", "a"], "--org, --family and MODEL"),
+        (["convert-and-upload", "--org", "a", "--language", "en"], "belong to one checkpoint"),
+        (["convert-and-upload", "--org", "a", "--license", "mit"], "belong to one checkpoint"),
         (["convert-and-upload", "--org", "a/b"], "no owner"),
         (["convert-and-upload", "--org", "a", "--force", "--no-parity"], "--force"),
         (["convert-and-upload", "--org", "a", "--hub", "http://example.org"], "not https"),
@@ -196,3 +201,58 @@ def test_hub_serve_serves_until_interrupted(done: Path) -> None:
     finally:
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
+
+
+def test_failures_of_several_kinds_end_with_one(shop: Workshop) -> None:
+    """One kind of failure gives its code, several give 1: a script can tell what to do from the code alone."""
+    edit(shop.family, 'source = "tiny-a.zip"', 'source = "tiny-a.zip"\ncased = true')
+    assert shop.main_job("--no-parity").code == 14
+    (shop.root / "tiny-b.zip").unlink()
+    shutil.rmtree(shop.hub)
+    result = shop.main_job("--no-parity")
+    assert result.code == 1
+    assert result.err.count("Error: ") == 2
+
+
+def test_options_reach_the_hub(shop: Workshop) -> None:
+    """--private makes a private repo."""
+    shop.main_job("tiny-b", "--no-parity", "--private")
+    with localhub.serve(shop.hub) as url:
+        assert HfApi(endpoint=url, token="embedded").model_info("acme/tiny-b").private
+
+
+def test_names_in_a_checkpoint_move_no_cursor(run: Callable[..., Result], tmp_path: Path) -> None:
+    """Control characters in a variable's name are shown by their number."""
+    import numpy as np
+
+    checkpoints.write_release(tmp_path / "odd", extra_variables={"x\x1b[31mred": np.ones(1, "f4")})
+    result = run("inspect", tmp_path / "odd", "--work", tmp_path)
+    assert "\x1b" not in result.out + result.err
+    assert "x\\x1b[31mred" in result.out
+
+
+def test_a_path_that_the_system_refuses_is_an_error_with_a_hint(run: Callable[..., Result], tmp_path: Path) -> None:
+    """What the operating system says of a path is repeated, without a traceback."""
+    (tmp_path / "file").touch()
+    result = run("inspect", "http://127.0.0.1:9/x.zip", "--work", tmp_path / "file")
+    assert result.code == 1
+    assert "Hint: check the path, the disk and the permissions." in result.err
+
+
+def test_a_conversion_that_fails_leaves_nothing(run: Callable[..., Result], release: Path, tmp_path: Path) -> None:
+    """Neither the folder nor a part of it is there after a failure, hidden files included."""
+    shutil.copytree(release, tmp_path / "damaged")
+    flip(tmp_path / "damaged")
+    assert run("convert", tmp_path / "damaged", tmp_path / "out" / "model", "--work", tmp_path / "w").code == 12
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_reader_that_went_away_is_no_traceback() -> None:
+    """`hubpush catalog | head` ends quietly when head has seen enough."""
+    command = [sys.executable, "-m", "hubpush.cli", "catalog", "bert-miniatures"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 1

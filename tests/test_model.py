@@ -661,3 +661,13 @@ def test_contradiction_of_activations_is_refused(said: str) -> None:
     with pytest.raises(ModelError, match=f"hidden_act is {said} .* asked for is gelu") as caught:
         model.published_config(TINY | {"hidden_act": said}, BERT, BERT.classes[0], "gelu")
     assert "--activation" in caught.value.hint
+
+
+def test_a_part_that_every_model_has_cannot_be_missing_whole(tmp_path: Path) -> None:
+    """A checkpoint without any embedding is not taken for a model of another kind: each lost variable is named."""
+    variables = {name: value for name, value in bert_variables(TINY).items() if "/embeddings/" not in name}
+    write_release(tmp_path / "r")
+    prefix = write_checkpoint(tmp_path / "r" / "bert_model.ckpt", variables)
+    with pytest.raises(ModelError, match="missing variable bert/embeddings/word_embeddings") as caught:
+        _convert(prefix, tmp_path / "out")
+    assert "5 mistake(s)" in caught.value.message

@@ -678,3 +678,14 @@ def test_rights_are_asked_for(api: HfApi, tmp_path: Path) -> None:
     publish.check_rights(api, "local/new", publish.Remote(False), embedded=False)
     with pytest.raises(HubRefusedError, match="no member of acme"):
         publish.check_rights(api, "acme/new", publish.Remote(False), embedded=False)
+
+
+@pytest.mark.parametrize(
+    "path", ["hubpush.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
+)
+def test_no_file_of_a_release_is_taken_over_from_somebody(path: str) -> None:
+    """In a repo without a manifest each file that a release would write is somebody else's, and named."""
+    there = publish.Remote(True, "0" * 40, {}, {path: publish.RemoteFile(1, "0" * 40, None)})
+    with pytest.raises(DriftError, match=path):
+        publish.require_untouched(there, REPO)
+    publish.require_untouched(publish.Remote(True, "0" * 40, {}, {"notes.txt": there.files[path]}), REPO)  # type: ignore[index]
