@@ -100,7 +100,7 @@ def context(
     references = parity["references"] if parity is not None else []
     declared = [r for r in references if r["as_published"] and r["dtype"] == "float64"]
     others = [r for r in references if not r["as_published"]]
-    samples = build.samples or {"batches": []}
+    batches = build.samples["batches"] if build.samples is not None else []
     return Context(
         repo_id=repo_id,
         tag=f"v{history[-1].version}",
@@ -120,7 +120,7 @@ def context(
         gap={**others[0]["worst"], "activation": others[0]["activation"]}
         if others and build.verdict == "pass"
         else None,
-        probe_count=sum(len(batch["inputs"]["input_ids"]) for batch in samples["batches"]),
+        probe_count=sum(len(next(iter(batch["inputs"].values()), [])) for batch in batches),
         history=tuple(past.model_dump() for past in history),
         command=command,
         source_is_public=catalog.is_allowed_url(build.source.name),

@@ -133,7 +133,7 @@ class Release(BaseModel):
     citations: Texts = ()
     official_repo: RepoId | None = None
     note: Text | None = None
-    config: Mapping[str, int] = {}
+    config: Mapping[str, Annotated[int, Field(ge=0, lt=2**31)]] = {}
     data_sha256: Sha256 | None = None
     glue: Mapping[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     glue_note: Text | None = None
@@ -320,6 +320,8 @@ def single(repo_id: str, source: str, **facts: Any) -> Family:
 
 def _read(path: Path, what: str) -> str:
     try:
+        if not path.is_file() and path.exists() and not path.is_dir():
+            raise CatalogError(f"{path} is no ordinary file", hint=f"is this the {what}?")
         if path.stat().st_size > _MAX_FILE:
             raise CatalogError(f"{path} is larger than {_MAX_FILE >> 20} MiB", hint=f"is this the {what}?")
         return path.read_text(encoding="utf-8")

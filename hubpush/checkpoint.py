@@ -31,6 +31,7 @@ _FOOTER = 48
 _MAX_INDEX = 256 << 20
 _BLOCK = 1 << 20
 _MAX_NAME = 4096
+_MAX_DIMENSIONS = 254  # tensorflow/core/framework/tensor_shape.h; a negative size is a number of 64 bits here
 
 # tensorflow/core/framework/types.proto. A name without a numpy type is known, but its tensors are not read.
 _DTYPES: Mapping[int, tuple[str, str | None]] = {
@@ -409,6 +410,8 @@ def _read_entry(prefix: Path, name: str, value: bytes, shards: int) -> Variable:
                 case 7:
                     sliced = True
         type_name, code = _DTYPES.get(dtype, (f"type {dtype}", None))
+        if len(shape) > _MAX_DIMENSIONS or any(size >= 1 << 48 for size in shape):
+            raise ValueError(f"a shape of {len(shape)} dimensions, the largest {max(shape)}")
         if shard >= shards:
             raise ValueError(f"in data file {shard} of {shards}")
         if code is not None and not sliced and math.prod(shape) * np.dtype(code).itemsize != size:

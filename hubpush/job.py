@@ -239,7 +239,11 @@ def client(job: Job) -> HfApi:
     """The Hub's client for a job. An embedded Hub takes any token, so it never gets a person's real one."""
     if job.embedded:
         # The client asks the environment for a proxy, and no proxy reaches this machine's own loopback.
-        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,[::1]"
+        own = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")]
+        if "127.0.0.1,localhost" not in own[0]:
+            os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
+                ["127.0.0.1,localhost,[::1]", *filter(None, own)]
+            )
     from huggingface_hub import HfApi
 
     return HfApi(

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
 from hubpush.architectures import ARCHITECTURES
@@ -73,6 +73,12 @@ class Past(BaseModel):
     verdict: str
 
 
+def _known_class(name: str) -> str:
+    if not any(name == c.name for architecture in ARCHITECTURES.values() for c in architecture.classes):
+        raise ValueError("is no class that hubpush publishes")
+    return name
+
+
 class Model(BaseModel):
     """What was converted.
 
@@ -90,7 +96,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", serialize_by_alias=True, validate_by_name=True)
 
-    model_class: Annotated[str, Field(alias="class")]
+    model_class: Annotated[str, Field(alias="class"), AfterValidator(_known_class)]
     heads: tuple[str, ...]
     parameters: int
     cased: bool
@@ -134,10 +140,26 @@ class Parity(TypedDict):
     verdict: Literal["pass", "known-divergence", "fail"]
     activation: str
     failures: list[str]
-    references: list[Reference]
+    references: Annotated[list[Reference], Field(min_length=1)]
     weights: dict[str, Any]
     tokenizer: dict[str, Any]
     environment: dict[str, Any]
+
+
+class Batch(TypedDict):
+    """The probes of one batch: their ids; it holds more."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    inputs: Mapping[str, list[list[int]]]
+
+
+class Samples(TypedDict):
+    """The probes' ids and sampled outputs; it holds more."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    batches: list[Batch]
 
 
 class Build(BaseModel):
@@ -151,6 +173,7 @@ class Build(BaseModel):
         parity: The report (`ParityReport.to_json`), or None when it was not run.
         samples: The probes' ids and sampled float64 outputs, or None.
         forced: Whether a failed parity was overridden.
+        nonfinite: Whether NaN and infinite weights were allowed.
         date: Day of the conversion, UTC.
         hubpush: Version that converted.
     """
@@ -162,8 +185,9 @@ class Build(BaseModel):
     model: Model
     files: Mapping[str, File]
     parity: Parity | None = None
-    samples: Mapping[str, Any] | None = None
+    samples: Samples | None = None
     forced: bool = False
+    nonfinite: bool = False
     date: str
     hubpush: str
 

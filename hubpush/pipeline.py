@@ -43,7 +43,8 @@ def survey(job: Job) -> tuple[publish.Remote, Need]:
         if not job.options.dry_run or job.embedded:
             raise
         remote = publish.Remote(exists=False, is_reachable=False)
-    if not job.options.overwrite:
+    is_held = remote.manifest is not None and remote.manifest.hold
+    if not (job.options.overwrite or is_held):
         publish.require_untouched(remote, job.repo_id)
     return remote, decide(job, remote)
 
@@ -232,8 +233,9 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
             for path in sorted(folder.iterdir())
         },
         parity=cast("manifest.Parity", report.to_json()) if report else None,
-        samples=dict(report.samples) if report else None,
+        samples=cast("manifest.Samples", report.samples) if report else None,
         forced=bool(report and report.verdict == "fail"),
+        nonfinite=job.options.allow_nonfinite,
         date=now,
         hubpush=__version__,
     )
@@ -315,7 +317,8 @@ def _remembered(job: Job, sha256: str) -> Build | None:
         return None
     if not _is_of(build, job, sha256) or (job.options.prove and build.verdict == "not-run"):
         return None
-    if build.verdict == "fail" and not job.options.force:
+    # What was permitted then has to be permitted now.
+    if (build.verdict == "fail" and not job.options.force) or (build.nonfinite and not job.options.allow_nonfinite):
         return None
     if any(
         not (folder / name).is_file() or manifest.describe(folder / name) != file for name, file in build.files.items()

@@ -7,6 +7,7 @@ of believing answers: an answer that was lost and one that came make no differen
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -170,15 +171,18 @@ def look(api: HfApi, repo_id: str, cache: Path) -> Remote:
         text = _read(api, repo_id, README, head, cache) if README in files else ""
         parts = card.generated(text)
         drift += [f"{README} ({name})" for name, digest in manifest.card_parts.items() if parts.get(name) != digest]
-    if tags.get(manifest.tag, head) != head and not _carries(api, repo_id, tags[manifest.tag], manifest.version, cache):
+    if tags.get(manifest.tag, head) != head and not _carries(api, repo_id, tags[manifest.tag], manifest, cache):
         drift.append(f"tag {manifest.tag}")
     return Remote(True, head, tags, files, manifest, tuple(drift))
 
 
-def _carries(api: HfApi, repo_id: str, commit: str, version: str, cache: Path) -> bool:
-    """Whether a commit holds the manifest of a version."""
+def _carries(api: HfApi, repo_id: str, commit: str, manifest: Manifest, cache: Path) -> bool:
+    """Whether a commit holds the manifest of a version, and its files."""
     try:
-        return parse(_read(api, repo_id, NAME, commit, cache), repo_id).version == version
+        if parse(_read(api, repo_id, NAME, commit, cache), repo_id).version != manifest.version:
+            return False
+        files = _tree(api, repo_id, commit)
+        return all(_stands(files, path, file) for path, file in manifest.files.items())
     except (_NoSuchFileError, DriftError):
         return False
 
@@ -292,7 +296,7 @@ def publish(
         DriftError: Somebody changed what hubpush published.
         CardError: The card cannot be rendered, or the Hub does not accept it.
     """
-    repo_id, bump, trouble = candidate.repo_id, None, ""
+    repo_id, bump, landed, trouble = candidate.repo_id, None, "", ""
     for attempt in range(_ATTEMPTS):
         if attempt > 1 and trouble:
             time.sleep(_PAUSE * 2 ** (attempt - 2))
@@ -304,6 +308,8 @@ def publish(
                     api.create_repo(repo_id, private=private)
                 continue
             manifest = remote.manifest
+            if landed:
+                _require_not_superseded(manifest, repo_id, landed)
             if manifest is not None and manifest.hold:
                 return Published("held", manifest, remote.head, None)
             candidate = _adopt(candidate, manifest)
@@ -318,6 +324,7 @@ def publish(
             step = plan_ahead(api, remote, candidate, cache, today, overwrite=overwrite)
             bump = step.bump
             _commit(api, candidate, step, remote.head, embedded=embedded)
+            landed = step.version
         except _AgainError as again:
             trouble = again.message
     raise HubUnavailableError(
@@ -345,6 +352,24 @@ def check_rights(api: HfApi, repo_id: str, remote: Remote, *, embedded: bool) ->
                     f"the token's user {me['name']} is no member of {owner}, so {repo_id} cannot be created",
                     hint=f"use a token of a member with write rights; this one has: {', '.join(sorted(owners))}",
                 )
+
+
+def _require_not_superseded(manifest: Manifest | None, repo_id: str, landed: str) -> None:
+    """Check that what was just committed is what stands there: committing it once more would help nobody.
+
+    Raises:
+        DriftError: Somebody else published right after, or the repo swallowed the manifest.
+    """
+    if manifest is None:
+        raise DriftError(
+            f"{repo_id} took the commit of v{landed}, but {NAME} is not in it",
+            hint="is there a .gitignore in the repo that names it? remove it, then publish with --overwrite",
+        )
+    if _numbers(manifest.tag) > _numbers(f"v{landed}"):
+        raise DriftError(
+            f"{repo_id} got {manifest.tag} from somebody else right after v{landed} of this run",
+            hint="two runs publish different contents to one repo: decide which is meant, and run that one again",
+        )
 
 
 class _AgainError(HubUnavailableError):
@@ -389,8 +414,9 @@ def _next_version(remote: Remote, files: Mapping[str, File], build: Build) -> tu
 
 
 def _numbers(tag: str) -> tuple[int, ...]:
-    parts = tag.removeprefix("v").split(".")
-    return tuple(int(part) for part in parts) if len(parts) == 3 and all(p.isdecimal() for p in parts) else ()
+    # Somebody's v20240115.0.0 or 2024.01.15 is a date, and no version that ours have to be above.
+    found = re.fullmatch(r"v([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})", tag)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _commit(api: HfApi, candidate: Candidate, step: Plan, parent: str, *, embedded: bool) -> None:
@@ -532,7 +558,17 @@ def _errors(repo_id: str) -> Iterator[None]:
             "HF_HUB_OFFLINE is set: huggingface_hub reaches no Hub, not even an embedded one",
             hint="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE for this command",
         ) from None
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (
+        HfHubHTTPError,
+        httpx2.HTTPError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        NameError,
+    ) as error:
         raise _translated(error, repo_id) from None
 
 

@@ -190,6 +190,8 @@ def _surveyed(job: Job) -> Outcome | None:
             publish.check_rights(client(job), job.repo_id, remote, embedded=job.embedded)
     except HubpushError as error:
         return failed(job, error)
+    except OSError as error:  # a path that the system refuses concerns this release alone
+        return failed(job, SourceError(f"{error}", hint="check the path and the permissions of the source"))
     return None
 
 
@@ -200,7 +202,7 @@ def _archive_size(job: Job) -> int:
         if job.pin is not None and job.pin.size is not None:
             return job.pin.size
         return source.size_of(location) or 0
-    except HubpushError:
+    except (HubpushError, OSError):
         return 0
 
 

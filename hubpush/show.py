@@ -133,7 +133,8 @@ def _show_plans(outcomes: Sequence[Outcome]) -> None:
             put(f"  - {path}")
         if outcome.card:
             put(f"  card: {outcome.card}\n")
-            put(Path(outcome.card).read_text(encoding="utf-8"))
+            # A person's text is in it too.
+            put("\n".join(map(_printable, Path(outcome.card).read_text(encoding="utf-8").split("\n"))))
 
 
 @contextmanager
@@ -141,7 +142,7 @@ def progress(names: Sequence[str], *, quiet: bool) -> Iterator[tuple[Tell, Calla
     """Live rows on a terminal, one for each release at work; plain lines elsewhere; nothing when quiet."""
     if quiet:
         yield (lambda _name, _station, _part: None), (lambda _outcome: None)
-    elif not sys.stderr.isatty():
+    elif sys.stderr is None or not sys.stderr.isatty():
         yield plain_progress()
     else:
         from rich.console import Console

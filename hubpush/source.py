@@ -227,6 +227,10 @@ def find(path: Path, *, packed_as: str | None = None) -> Files:
         root = prefix.parent
     files = Files(prefix, _beside(prefix, root, "bert_config.json"), _beside(prefix, root, "vocab.txt"))
     for file in files.all():
+        if not file.is_file():
+            raise SourceError(
+                f"{file.name} is no ordinary file", hint="a checkpoint's files are files, not pipes or devices"
+            )
         try:
             file.name.encode()
         except UnicodeEncodeError:
@@ -434,9 +438,9 @@ def _request(client: httpx2.Client, method: str, url: str, headers: dict[str, st
     for _ in range(_REDIRECTS):
         try:
             request = client.build_request(method, url, headers=headers)
-        except httpx2.InvalidURL as error:
+            response = client.send(request, stream=True)
+        except (httpx2.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that no resolver takes
             raise SourceError(f"{url!r} is not a URL: {error}", hint="check the source's URL") from None
-        response = client.send(request, stream=True)
         if response.next_request is None:
             return response
         response.close()
@@ -534,7 +538,7 @@ def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: 
             return f"the server answers {response.status_code}"
         if response.status_code not in (200, 206):
             raise SourceError(
-                f"{url} answers {response.status_code}",
+                f"{display_name(url)} answers {response.status_code}",
                 hint="check the URL in a browser, or take another copy",
             )
         etag = response.headers.get("etag")
@@ -558,7 +562,7 @@ def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: 
         if not resumed:
             # In this order: a crash in between must not leave old bytes beside the name of new ones.
             part.unlink(missing_ok=True)
-            note.write_text(json.dumps({"url": url, "validator": strong, "etag": etag}))
+            note.write_text(json.dumps({"validator": strong, "etag": etag}))
         with part.open("ab" if resumed else "wb") as stream:
             progress(done, total)
             for chunk in response.iter_raw():  # as it arrives: what waits for a full block is lost with the connection

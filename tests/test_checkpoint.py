@@ -541,12 +541,14 @@ def test_a_block_that_contradicts_itself_is_refused(tmp_path: Path, how: dict[st
         Checkpoint(write_table(tmp_path / "x", {b"": HEADER, b"v": entry()}, **how))
 
 
-@pytest.mark.parametrize("shape", [(1,) * 200, (0, 2**63), (0, 2**62, 2**62), (2**64 - 1, 0)])
+@pytest.mark.parametrize(
+    "shape", [(1,) * 200, (1,) * 300, (0, 2**64 - 5), (0, 2**63), (0, 2**62, 2**62), (2**64 - 1, 0)]
+)
 def test_a_shape_that_no_array_can_have_is_an_error_of_the_checkpoint(tmp_path: Path, shape: tuple[int, ...]) -> None:
     """A shape beyond numpy's bounds is named with its variable, at the latest when it is read."""
     size = 0 if 0 in shape else 4
     prefix = write_table(tmp_path / "x", {b"": HEADER, b"v": entry(shape=shape, size=size, crc=crc32c(bytes(size)))})
-    with pytest.raises(CheckpointError, match="damaged: v: its shape"), Checkpoint(prefix) as found:
+    with pytest.raises(CheckpointError, match=r"damaged: .*v: (its|a) shape"), Checkpoint(prefix) as found:
         found["v"]
 
 

@@ -55,6 +55,15 @@ def test_casing_of_ones_own_holds_for_a_family(shop: Workshop) -> None:
     assert shop.main_job("tiny-b", "--cased", "--no-parity").code == 14
 
 
+def test_a_name_that_the_system_refuses_stops_one_release_alone(shop: Workshop) -> None:
+    """A path that is too long, or not to be looked at, is an error of its release; the others go on."""
+    edit(shop.family, '"tiny-a.zip"', f'"{"x" * 300}.zip"')
+    result = shop.main_job("--no-parity")
+    assert result.code == 1
+    assert shop.published() == ["acme/tiny-b"]
+    assert "tiny-a" in result.err
+
+
 def test_a_mirror_that_is_not_there_is_said_once(shop: Workshop) -> None:
     """A mistyped mirror is one error of the source, not one for each release."""
     result = shop.main_job("--source", str(shop.root / "nowhere"))

@@ -106,6 +106,30 @@ def test_another_format_is_refused(build: manifest.Build, key: str, value: objec
         manifest.parse(json.dumps(data), "acme/x")
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("model", "class"), "Evil"),
+        (("samples",), {"a": 1}),
+        (("samples",), {"batches": 5}),
+        (("samples",), {"batches": [{}]}),
+        (("parity", "references"), []),
+    ],
+    ids=str,
+)
+def test_records_that_no_card_could_show_are_refused(
+    build: manifest.Build, place: tuple[str, ...], value: object
+) -> None:
+    """What was changed in a record is found when the manifest is read, not when a card is rendered from it."""
+    data = json.loads(_manifest(build).to_json())
+    inner = data["build"]
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    with pytest.raises(DriftError, match=place[-1]):
+        manifest.parse(json.dumps(data), "acme/x")
+
+
 def test_format_and_table_are_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     """A raised output format, or another table of the architecture, is another conversion."""
     release = Release(name="n", title="t", source="s.zip", license="mit")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hubpush import parity, pipeline
 from hubpush.architectures import ACTIVATIONS, ARCHITECTURES, Activation
 from hubpush.catalog import Release
-from hubpush.errors import ParityError
+from hubpush.errors import CheckpointError, ParityError
 from hubpush.parity import probes
 from hubpush.parity.report import Difference, ParityReport, Reference
 from hubpush.source import Files
@@ -351,6 +351,7 @@ MUTATIONS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
         _tensors(lambda t: t["bert.encoder.layer.0.output.dense.bias"].fill(np.nan)),
         (
             "1 tensor(s)",
+            "tensors with NaN or infinity: bert.encoder.layer.0.output.dense.bias",
             "float64 outputs differ from layer 1 on: 1.8e+308",
             "float32 outputs differ from layer 1 on: 1.8e+308",
         ),
@@ -411,6 +412,21 @@ def test_what_no_output_can_show_is_found_by_the_weights(name: str, mutated: Mut
     assert all(r.is_within for r in report.references if r.as_published)
     assert report.to_json()["weights"]["bit_identical"] is False
     assert report.verdict == "fail"
+
+
+def test_a_checkpoint_that_tensorflow_refuses_is_an_error_of_the_checkpoint(made: Made, tmp_path: Path) -> None:
+    """What is removed or spoiled under TensorFlow's reader ends in one line that names the checkpoint."""
+    from hubpush.parity.graph import Graph
+
+    shutil.copytree(made.files.prefix.parent, tmp_path / "gone")
+    prefix = tmp_path / "gone" / made.files.prefix.name
+    graph = Graph(prefix, BERT, made.conversion.account.heads, made.conversion.original)
+    next(prefix.parent.glob("*.data-*")).unlink()
+    with pytest.raises(CheckpointError, match="TensorFlow cannot read"):
+        graph.read("bert/pooler/dense/kernel")
+    prefix.with_name(prefix.name + ".index").write_bytes(b"short")
+    with pytest.raises(CheckpointError, match="TensorFlow cannot read"):
+        Graph(prefix, BERT, made.conversion.account.heads, made.conversion.original)
 
 
 @pytest.mark.parametrize(

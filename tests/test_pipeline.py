@@ -298,6 +298,23 @@ def test_a_failed_proof_is_not_used_again(shop: Workshop, checkpoint: Path, monk
     assert {"convert", "parity"} <= again["seconds"].keys()
 
 
+def test_weights_that_are_no_numbers_need_leave_each_time(shop: Workshop, tmp_path: Path) -> None:
+    """NaN where no probe reaches never passes, and what one run was allowed to build another may not publish."""
+    import numpy as np
+
+    words = checkpoints.bert_variables(checkpoints.TINY)["bert/embeddings/word_embeddings"]
+    words[1200] = np.nan
+    folder = tmp_path / "nan"
+    checkpoints.write_release(folder, extra_variables={"bert/embeddings/word_embeddings": words})
+    assert shop.single(folder, "--no-parity").code == 13
+    allowed = shop.single(folder, "--allow-nonfinite")
+    assert allowed.code == 15
+    assert "tensors with NaN or infinity: bert.embeddings.word_embeddings.weight" in allowed.err
+    assert shop.single(folder, "--allow-nonfinite", "--no-parity", "--dry-run").code == 0
+    assert shop.single(folder, "--no-parity").code == 13
+    assert shop.published() == []
+
+
 def test_what_was_built_is_checked_before_it_is_used_again(shop: Workshop) -> None:
     """A built folder in which somebody changed, added or removed a file is built anew."""
     shop.main_job("tiny-b", "--no-parity", "--dry-run")

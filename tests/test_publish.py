@@ -548,6 +548,7 @@ def _wrapped(cause: Exception) -> RuntimeError:
         (ValueError("Invalid metadata in README.md: license"), 16, "does not accept the card"),
         (ValueError("Expecting value"), 18, "not the Hub's"),
         (KeyError("branches"), 18, "not the Hub's"),
+        (AttributeError("'str' object has no attribute 'get'"), 18, "not the Hub's"),
     ],
 )
 def test_what_the_client_raises_means_one_thing(error: Exception, code: int, words: str) -> None:
@@ -590,7 +591,9 @@ def test_a_file_is_told_by_its_digest() -> None:
 def test_versions_are_numbers(tmp_path: Path) -> None:
     """After v9 and v10 comes v11, whatever else is tagged; what is gone from the Hub already is not deleted again."""
     candidate = records.candidate(records.write_folder(tmp_path / "model"))
-    tags = dict.fromkeys(("v9.0.0", "v10.0.0", "v2.0", "latest", "v1.0.0-rc1"), "0" * 40)
+    tags = dict.fromkeys(
+        ("v9.0.0", "v10.0.0", "v2.0", "latest", "v1.0.0-rc1", "2024.01.15", "v9999999999.0.0"), "0" * 40
+    )
     step = publish.plan(publish.Remote(True, "0" * 40, tags, {}), candidate, None, TODAY)
     assert (step.version, step.bump) == ("11.0.0", "major")
     old = step.manifest.model_copy(update={"files": {**step.manifest.files, "gone.txt": manifest.describe_bytes(b"")}})
@@ -632,6 +635,54 @@ def test_a_tag_that_somebody_makes_first_is_not_taken_for_ours(api: HfApi, tmp_p
     with pytest.raises(DriftError, match=r"has a tag v1\.0\.0 at"):
         _publish(racing, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
     assert _tags(api) == {"v1.0.0": _commits(api)[-1]}
+
+
+class _Overtaken(HfApi):
+    """A client right behind whose commit somebody else publishes, once."""
+
+    def create_commit(self, repo_id: str, *given: Any, **options: Any) -> Any:
+        done = super().create_commit(repo_id, *given, **options)
+        _publish(HfApi(endpoint=self.endpoint, token="embedded"), self.other, self.place)
+        return done
+
+    other: publish.Candidate
+    place: Path
+
+
+def test_a_publisher_that_was_overtaken_stops(api: HfApi, tmp_path: Path) -> None:
+    """Two with different contents: each version is published once, and the one that was superseded says so."""
+    overtaken = _Overtaken(endpoint=api.endpoint, token="embedded")
+    overtaken.other = records.candidate(records.write_folder(tmp_path / "theirs", b"weights 2"))
+    overtaken.place = tmp_path / "other"
+    with pytest.raises(DriftError, match=r"got v2\.0\.0 from somebody else right after v1\.0\.0"):
+        _publish(overtaken, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    assert sorted(_tags(api)) == ["v1.0.0", "v2.0.0"]
+    assert len(_commits(api)) == 3
+
+
+def test_a_manifest_that_the_repo_swallows_is_committed_once(api: HfApi, tmp_path: Path) -> None:
+    """A .gitignore that drops hubpush.json: one commit, an error that says why, and no tag."""
+    api.create_repo(REPO)
+    api.upload_file(path_or_fileobj=b"hubpush.json\n", path_in_repo=".gitignore", repo_id=REPO)
+    before = len(_commits(api))
+    with pytest.raises(DriftError, match=r"hubpush\.json is not in it"):
+        _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path, overwrite=True)
+    assert len(_commits(api)) == before + 1
+    assert _tags(api) == {}
+
+
+def test_a_tag_moved_within_its_version_is_drift(api: HfApi, tmp_path: Path) -> None:
+    """A tag at a later commit of the same version is told by its files, though head has been put right again."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    _publish(api, candidate, tmp_path)
+    original = _read(api, "config.json", tmp_path)
+    for text in ("{}", original):
+        api.upload_file(path_or_fileobj=text.encode(), path_in_repo="config.json", repo_id=REPO)
+    assert _publish(api, candidate, tmp_path).status == "unchanged"
+    api.delete_tag(REPO, tag="v1.0.0")
+    api.create_tag(REPO, tag="v1.0.0", revision=_commits(api)[1])
+    with pytest.raises(DriftError, match=r"tag v1\.0\.0"):
+        _publish(api, candidate, tmp_path)
 
 
 def test_a_part_that_a_person_removed_is_drift(api: HfApi, tmp_path: Path) -> None:

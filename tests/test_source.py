@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import shutil
 import stat
@@ -761,6 +762,23 @@ def test_a_file_beside_the_checkpoint_is_not_taken_for_it(here: Path, name: str)
     """A file that is neither a zip nor of a checkpoint is called that; nobody is told to fetch it again."""
     with pytest.raises(SourceError, match=f"{name} is neither a zip nor a file of a checkpoint"):
         fetch(here / name, here / "d")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_among_the_files_is_refused(here: Path) -> None:
+    """A named pipe where a data file must be is refused instead of being waited for."""
+    data = next(here.glob("*.data-*"))
+    data.unlink()
+    os.mkfifo(data)
+    with pytest.raises(SourceError, match="is no ordinary file"):
+        find(here)
+
+
+@pytest.mark.parametrize("url", ["https://a..b/x.zip", f"https://{'a' * 64}.org/x.zip"])
+def test_a_host_that_cannot_be_is_an_error_of_the_source(tmp_path: Path, url: str) -> None:
+    """A host name that no DNS takes is refused by the download like any other address that is none."""
+    with pytest.raises(SourceError, match=r"is not a URL|did not come"):
+        fetch(url, tmp_path)
 
 
 @pytest.mark.parametrize("url", ["http://example.org/a.zip", "ftp://example.org/a.zip", "s3://bucket/a.zip"])

@@ -195,7 +195,8 @@ def forward(
     x = layer_norm(tf.gather(words, ids) + segments + positions, "bert/embeddings")
     outputs = {"embeddings": x.numpy()}
 
-    # The original adds -10000 to masked scores; real positions then get no weight from padding in either precision.
+    # The original adds -10000 to masked scores: as long as scores stay far below that, as trained ones do, real
+    # positions get no weight from padding in either precision.
     mask = (1.0 - tf.cast(tf.constant(inputs["attention_mask"]), dtype))[:, None, None, :] * -10000.0
     for n in range(int(config["num_hidden_layers"])):
         name = f"bert/encoder/layer_{n}"

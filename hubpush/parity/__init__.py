@@ -257,7 +257,7 @@ def _weights(folder: Path, graph: Graph, account: Account) -> Weights:
     import numpy as np
     from safetensors import safe_open
 
-    different = []
+    different, nonfinite = [], []
     with safe_open(folder / "model.safetensors", framework="numpy") as published:
         keys = set(published.keys())
         for fate in account.mapped():
@@ -268,6 +268,8 @@ def _weights(folder: Path, graph: Graph, account: Account) -> Weights:
             original = graph.read(fate.variable.name)
             expected = np.ascontiguousarray(original.T if fate.transposed else original)
             got = np.ascontiguousarray(published.get_tensor(fate.key))
+            if not np.isfinite(got).all():
+                nonfinite.append(str(fate.key))
             if got.shape != expected.shape or got.dtype != expected.dtype or got.tobytes() != expected.tobytes():
                 different.append(str(fate.key))
     return Weights(
@@ -276,6 +278,7 @@ def _weights(folder: Path, graph: Graph, account: Account) -> Weights:
         dropped=len(account.dropped()),
         different=tuple(different),
         unread=tuple(sorted(keys)),
+        nonfinite=tuple(nonfinite),
     )
 
 

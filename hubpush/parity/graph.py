@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubpush.architectures import Activation, Architecture
+from hubpush.errors import CheckpointError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,23 +29,41 @@ class Graph:
         architecture: Holds the forward pass.
         heads: Groups beyond the required ones to compute.
         config: The original bert_config.json.
+
+    Raises:
+        CheckpointError: TensorFlow's reader refuses it.
     """
 
     def __init__(
         self, prefix: Path, architecture: Architecture, heads: frozenset[str], config: Mapping[str, Any]
     ) -> None:
         self._tf = tensorflow()
-        self._reader = self._tf.train.load_checkpoint(str(prefix))
+        self._prefix = prefix
+        with self._readable():
+            self._reader = self._tf.train.load_checkpoint(str(prefix))
         self._architecture, self._heads, self._config = architecture, heads, config
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """A variable as TensorFlow's own reader gives it."""
-        array: npt.NDArray[Any] = self._reader.get_tensor(name)
+        with self._readable():
+            array: npt.NDArray[Any] = self._reader.get_tensor(name)
         return array
 
     def names(self) -> list[str]:
         """The variables that TensorFlow's own reader finds."""
-        return sorted(self._reader.get_variable_to_shape_map())
+        with self._readable():
+            return sorted(self._reader.get_variable_to_shape_map())
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What TensorFlow's reader raises, builtin errors among it, as an error of the checkpoint."""
+        try:
+            yield
+        except (self._tf.errors.OpError, RuntimeError, ValueError, LookupError) as error:
+            raise CheckpointError(
+                f"TensorFlow cannot read {self._prefix.name}: {str(error).splitlines()[0]}",
+                hint="was it written to or removed meanwhile? run again; if not, it is damaged: fetch it again",
+            ) from None
 
     def run(
         self, inputs: Mapping[str, npt.NDArray[np.int32]], activation: Activation, dtype: str

@@ -143,6 +143,7 @@ class Weights:
         dropped: Variables left out, each for a reason.
         different: Published tensors whose bits are not those of their variable.
         unread: Tensors of the published file that no variable accounts for.
+        nonfinite: Published tensors with NaN or infinity, which prove nothing even where no probe reaches them.
     """
 
     variables: int
@@ -150,6 +151,7 @@ class Weights:
     dropped: int
     different: tuple[str, ...]
     unread: tuple[str, ...]
+    nonfinite: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The account as `--json` and hubpush.json have it."""
@@ -160,6 +162,7 @@ class Weights:
             "unknown": len(self.unread),
             "bit_identical": not self.different and not self.unread,
             "different": list(self.different),
+            "nonfinite": list(self.nonfinite),
         }
 
 
@@ -226,6 +229,8 @@ class ParityReport:
             wrong.append(f"{len(self.weights.different)} tensor(s) are not their variable's bits: {names}")
         if self.weights.unread:
             wrong.append(f"tensors without a variable: {', '.join(self.weights.unread[:3])}")
+        if self.weights.nonfinite:
+            wrong.append(f"tensors with NaN or infinity: {', '.join(self.weights.nonfinite[:3])}")
         if self.tokenizer.shifted is not None:
             wrong.append(f"the vocabulary is not the original's: {self.tokenizer.shifted}")
         if self.tokenizer.settings:
