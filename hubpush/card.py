@@ -28,7 +28,10 @@ from hubpush.manifest import Build, Past
 
 _MAX_CARD = 1 << 20
 # What a family file says that no card shows: checked, or part of the other identity.
-_NOT_SHOWN = {"source", "config", "data_sha256", "architecture", "cased", "activation"}
+_NOT_SHOWN = {
+    *("source", "config_file", "vocab_file", "config", "data_sha256", "vocab_lines"),
+    *("architecture", "part", "task", "labels", "averaged", "cased", "activation"),
+}
 _REGION = re.compile(r"<!-- hubpush:begin (?P<name>[a-z-]+) -->\n.*?\n<!-- hubpush:end (?P=name) -->", flags=re.DOTALL)
 
 
@@ -42,6 +45,7 @@ class Context:
         pipeline_tag: The Hub's task.
         is_copy: Whether the authors are known to publish their own conversion, and this repo is not theirs.
         release: The release's facts, as the family file gives them.
+        activation_source: Where it is known from which GELU form the released code computes.
         family: `title` and `summary` of the family.
         siblings: `name`, `title`, `repo_id` of every release of the family.
         model: Class, heads, parameters, casing, activation, what was dropped and assumed.
@@ -64,6 +68,7 @@ class Context:
     pipeline_tag: str
     is_copy: bool
     release: Mapping[str, Any]
+    activation_source: str
     family: Mapping[str, str]
     siblings: tuple[Mapping[str, str], ...]
     model: Mapping[str, Any]
@@ -101,12 +106,14 @@ def context(
     declared = [r for r in references if r["as_published"] and r["dtype"] == "float64"]
     others = [r for r in references if not r["as_published"]]
     batches = build.samples["batches"] if build.samples is not None else []
+    known_from = release.activation_source or ARCHITECTURES[build.model.architecture].activation_source
     return Context(
         repo_id=repo_id,
         tag=f"v{history[-1].version}",
-        pipeline_tag=pipeline_tag(release, build),
+        pipeline_tag=pipeline_tag(build),
         is_copy=release.official_repo is not None and release.official_repo.partition("/")[0] != owner,
         release=release.model_dump(mode="json"),
+        activation_source=known_from,
         family={"title": family.title, "summary": family.summary},
         siblings=tuple({"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases),
         model=build.model.model_dump(mode="json"),
@@ -127,14 +134,15 @@ def context(
     )
 
 
-def pipeline_tag(release: Release, build: Build) -> str:
+def pipeline_tag(build: Build) -> str:
     """The Hub's task for the class that was published."""
-    classes = ARCHITECTURES[release.architecture].classes
+    classes = ARCHITECTURES[build.model.architecture].classes
     return next(c.pipeline_tag for c in classes if c.name == build.model.model_class)
 
 
-def front_matter(release: Release, task: str) -> dict[str, Any]:
+def front_matter(release: Release, architecture: str, task: str) -> dict[str, Any]:
     """The card's metadata: only what is known, in the order in which the Hub documents it."""
+    model_type = ARCHITECTURES[architecture].model_type
     data: dict[str, Any] = {
         "language": list(release.language),
         "license": release.license,
@@ -142,7 +150,7 @@ def front_matter(release: Release, task: str) -> dict[str, Any]:
         "license_link": release.license_link,
         "library_name": "transformers",
         "pipeline_tag": task,
-        "tags": list(dict.fromkeys([release.architecture, *release.tags, "tensorflow-conversion", "hubpush"])),
+        "tags": list(dict.fromkeys([model_type, *release.tags, "tensorflow-conversion", "hubpush"])),
         "datasets": list(release.datasets),
     }
     if task == "fill-mask" and "en" in release.language:
@@ -156,8 +164,10 @@ def check_facts(release: Release) -> None:
     Raises:
         CardError: The Hub would refuse it.
     """
-    task = ARCHITECTURES[release.architecture].classes[0].pipeline_tag
-    problems = [p for p in metadata.check_metadata(front_matter(release, task)) if p.severity == "error"]
+    # What is not known before the checkpoint is opened is the same for every release, and sound.
+    table = next(a for a in ARCHITECTURES.values() if release.architecture in (None, a.model_type))
+    matter = front_matter(release, table.name, release.task or table.classes[0].pipeline_tag)
+    problems = [p for p in metadata.check_metadata(matter) if p.severity == "error"]
     if problems:
         lines = "".join(f"\n  {p.message}; {p.fix}" for p in problems)
         raise CardError(
@@ -185,7 +195,8 @@ def render(context: Context, existing: str | None = None) -> str:
             tidy = re.sub(r"\n{3,}", "\n\n", text).replace("<!-- hubpush:", "&lt;!-- hubpush:")
             regions[name] = f"<!-- hubpush:begin {name} -->\n{tidy}\n<!-- hubpush:end {name} -->"
     body = merge(regions, existing)
-    yaml = metadata.write_front_matter(front_matter(Release.model_validate(context.release), context.pipeline_tag))
+    matter = front_matter(Release.model_validate(context.release), context.model["architecture"], context.pipeline_tag)
+    yaml = metadata.write_front_matter(matter)
     text = f"---\n{yaml.rstrip()}\n---\n\n{body}\n"
     if len(text) > _MAX_CARD:
         raise CardError(f"the card has {len(text):,} characters", hint="a template loops; a card has about 8,000")

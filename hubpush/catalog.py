@@ -26,6 +26,7 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 _REPO_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 _MAX_FILE = 4 * 1024 * 1024
+_MAX_LABEL, _MAX_LABELS = 200, 10_000
 
 
 def is_allowed_url(value: str) -> bool:
@@ -67,8 +68,32 @@ def _arxiv(value: str) -> str:
 
 
 def _architecture(value: str) -> str:
-    if value not in ARCHITECTURES:
-        raise ValueError(f"must be one of: {', '.join(sorted(ARCHITECTURES))}")
+    known = {architecture.model_type for architecture in ARCHITECTURES.values()}
+    if value not in known:
+        raise ValueError(f"must be one of: {', '.join(sorted(known))}")
+    return value
+
+
+def _part(value: str) -> str:
+    known = {architecture.part for architecture in ARCHITECTURES.values() if architecture.part}
+    if value not in known:
+        raise ValueError(f"must be one of: {', '.join(sorted(known))}")
+    return value
+
+
+def _task(value: str) -> str:
+    known = {c.pipeline_tag for architecture in ARCHITECTURES.values() for c in architecture.classes}
+    if value not in known:
+        raise ValueError(f"must be one of: {', '.join(sorted(known))}")
+    return value
+
+
+def _labels(value: tuple[str, ...]) -> tuple[str, ...]:
+    for n, label in enumerate(value):
+        if not label.isprintable() or label != label.strip() or len(label) > _MAX_LABEL:
+            raise ValueError(f"{n} is {label[:60]!r}: a label is at most {_MAX_LABEL} printable characters")
+        if label in value[:n]:
+            raise ValueError(f"{n} repeats {label!r} of {value.index(label)}")
     return value
 
 
@@ -96,12 +121,19 @@ class Release(BaseModel):
         name: Name of the repo, without its owner.
         title: What people call the model.
         source: https URL of an archive, or a path relative to the family file.
-        architecture: A name in `hubpush.architectures.ARCHITECTURES`.
+        config_file: bert_config.json, where it is not in the archive: a path beside the family file.
+        vocab_file: vocab.txt, likewise.
+        architecture: transformers' `model_type`; None takes what the names of the variables say.
+        part: Which of the models that were trained together, where a checkpoint holds several.
+        task: What a fine-tuned checkpoint was tuned for, by the Hub's name; None takes what its heads say.
+        labels: Names of a classifier's scores, in the order of their numbers.
+        averaged: Whether the moving averages of the weights are published instead of the raw ones.
         license: Licence id of the Hub; `license_name` and `license_link` go with `other`.
         language: ISO 639 codes.
         cased: Whether the vocabulary keeps case; None infers it from the vocabulary where that is plain.
-        activation: The GELU form that the released code computes.
+        activation: The GELU form that the released code computes; None takes the architecture's.
         activation_source: Where that is known from.
+        vocab_lines: Lines of the vocabulary, where the embedding table has more rows than that.
         config: Values that the original config must have, for example `num_hidden_layers`.
         data_sha256: Expected SHA-256 of the checkpoint's data file, where another publication of it is known.
         official_repo: Where the authors publish their own conversion, if they do.
@@ -113,16 +145,21 @@ class Release(BaseModel):
     name: RepoName
     title: Text
     source: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_source)]
-    architecture: Annotated[str, AfterValidator(_architecture)] = "bert"
+    config_file: Text | None = None
+    vocab_file: Text | None = None
+    architecture: Annotated[str, AfterValidator(_architecture)] | None = None
+    part: Annotated[str, AfterValidator(_part)] | None = None
+    task: Annotated[str, AfterValidator(_task)] | None = None
+    labels: Annotated[tuple[Text, ...], Field(strict=False, max_length=_MAX_LABELS), AfterValidator(_labels)] = ()
+    averaged: bool = False
     license: Text
     license_name: Text | None = None
     license_link: Text | None = None
     language: Texts = ()
     cased: bool | None = None
-    activation: Activation = "gelu_pytorch_tanh"
-    activation_source: Text = (
-        "google-research/bert computes the tanh form since commit bee6030 (2019-02-07), whatever bert_config.json says"
-    )
+    activation: Activation | None = None
+    activation_source: Text | None = None
+    vocab_lines: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     tags: Texts = ()
     datasets: Texts = ()
     training: Text | None = None
@@ -140,23 +177,20 @@ class Release(BaseModel):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
-        sizes = {row.key for row in ARCHITECTURES[self.architecture].config if row.kind == "size"}
+        tables = [a for a in ARCHITECTURES.values() if self.architecture in (None, a.model_type)]
+        sizes = {row.key for table in tables for row in table.config if row.kind == "size"}
         if self.glue and not self.glue_note:
             raise ValueError("glue: needs glue_note, which says whose numbers they are")
         if odd := sorted(self.config.keys() - sizes):
-            raise ValueError(
-                f"config: {', '.join(odd)} is not a size of {self.architecture}: {', '.join(sorted(sizes))}"
-            )
+            owner = self.architecture or "a model"
+            raise ValueError(f"config: {', '.join(odd)} is not a size of {owner}: {', '.join(sorted(sizes))}")
+        if self.part is not None and all(table.part != self.part for table in tables):
+            raise ValueError(f"part: {self.architecture} has no {self.part}")
+        if self.activation_source is not None and self.activation is None:
+            raise ValueError("activation_source: says where `activation` is known from, which is missing")
         if self.license == "other" and not (self.license_name and self.license_link):
             raise ValueError("license: other needs license_name and license_link")
         return self
-
-    @property
-    def assumptions(self) -> tuple[str, ...]:
-        """What nobody said about this release and hubpush takes for granted."""
-        if "activation" in self.model_fields_set:
-            return ()
-        return (f"the activation is {self.activation}, as google-research/bert computes it since 2019-02-07",)
 
 
 class Family(BaseModel):
@@ -316,6 +350,24 @@ def single(repo_id: str, source: str, **facts: Any) -> Family:
     except ValueError as error:
         raise UsageError(f"--repo-id {repo_id!r} {error}", hint="for example --repo-id my-org/my-bert") from None
     return Family(format=1, name=name, title=name, summary=f"The checkpoint {name}.", releases=(release,))
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The names of a classifier's scores: one a line, in the order of their numbers.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    try:
+        text = _read(path, "label file")
+    except CatalogError as error:
+        raise UsageError(error.message, hint="--labels names a text file with one label a line") from None
+    if text.lstrip().startswith(("{", "[")):
+        raise UsageError(
+            f"{path} is JSON; --labels names a text file with one label a line",
+            hint="write the names alone, the one of score 0 first",
+        )
+    return tuple(line.removesuffix("\r") for line in text.removeprefix("\ufeff").removesuffix("\n").split("\n"))
 
 
 def _read(path: Path, what: str) -> str:

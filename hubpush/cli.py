@@ -26,6 +26,7 @@ from hubpush.show import Format
 
 if TYPE_CHECKING:
     from hubpush.model import Account
+    from hubpush.source import Files, Texts
 
 
 def _examples(*lines: str) -> str:
@@ -56,7 +57,28 @@ CasedOption = Annotated[
     bool | None, typer.Option("--cased/--uncased", help="Casing; inferred from the vocabulary where it is plain.")
 ]
 ActivationOption = Annotated[
-    Activation | None, typer.Option(help="GELU form; default what the family says, else gelu_pytorch_tanh.")
+    Activation | None, typer.Option(help="GELU form; default what the family says, else the original code's.")
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", metavar="TASK", help="What it was tuned for: text-classification, token-classification, …"),
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="Names of a classifier's scores, one a line, score 0 first."),
+]
+PartOption = Annotated[
+    str | None, typer.Option("--part", metavar="PART", help="Which part of an ELECTRA: discriminator or generator.")
+]
+AveragedOption = Annotated[
+    bool, typer.Option("--averaged", help="Take the exponential moving averages instead of the raw weights.")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="bert_config.json, where it is not beside the checkpoint."),
+]
+VocabOption = Annotated[
+    Path | None, typer.Option("--vocab", metavar="FILE", help="vocab.txt, where it is not beside the checkpoint.")
 ]
 WorkOption = Annotated[
     Path | None,
@@ -101,7 +123,11 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         "hubpush convert-and-upload --org my-org '*L-2*' --dry-run   # the plan and the cards of some",
         "hubpush convert-and-upload --org demo --hub ./my-hub        # no account: an embedded Hub in a directory",
         "hubpush convert-and-upload --family mine.toml --org my-org --source /mnt/archives --jobs 2",
+        "hubpush convert-and-upload --source all_bert_models.zip --org my-org    # a zip of the family's zips",
         "hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0",
+        "hubpush convert-and-upload --source ./out/model.ckpt-343 --config ./base/bert_config.json \\",
+        "      --vocab ./base/vocab.txt --task text-classification --labels labels.txt \\",
+        "      --repo-id me/my-classifier --license apache-2.0",
     ),
 )
 def convert_and_upload(
@@ -111,7 +137,8 @@ def convert_and_upload(
     source: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR|URL|CHECKPOINT", help="A mirror of the family's archives; with --repo-id, one checkpoint."
+            metavar="DIR|URL|ZIP|CHECKPOINT",
+            help="A mirror of the family's archives, or a zip of them; with --repo-id, one checkpoint.",
         ),
     ] = None,
     hub: Annotated[
@@ -126,6 +153,12 @@ def convert_and_upload(
     ] = None,
     cased: CasedOption = None,
     activation: ActivationOption = None,
+    task: TaskOption = None,
+    labels: LabelsOption = None,
+    part: PartOption = None,
+    averaged: AveragedOption = False,
+    config: ConfigOption = None,
+    vocab: VocabOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything but the push: print the plan and the cards.")
     ] = False,
@@ -160,6 +193,7 @@ def convert_and_upload(
     A second run changes nothing where nothing changed. Give --repo-id, --source and --license for one checkpoint.
     """
     from hubpush import job, run
+    from hubpush.source import Texts
 
     mode = _mode(output, as_json=as_json, quiet=quiet)
     if no_parity and force:
@@ -184,18 +218,30 @@ def convert_and_upload(
                 f"one checkpoint needs {' and '.join(missing)} too",
                 hint="hubpush convert-and-upload --source ./model.ckpt --repo-id me/my-bert --license apache-2.0",
             )
-        todo = [job.of_checkpoint(source, repo_id, license_id, language or (), cased, activation, work, options)]
+        facts = _facts(license_id, cased, activation, task, labels, part, averaged=averaged)
+        facts["language"] = tuple(language or ())
+        texts = Texts(config, vocab)
+        todo = [job.of_checkpoint(source, repo_id, facts, texts, work, options, labels)]
     else:
         if org is None:
             raise UsageError(
                 "--org is missing",
                 hint="name the owner of the repos; for one checkpoint give --source, --repo-id and --license",
             )
-        if license_id or language:
-            raise UsageError("--license and --language belong to one checkpoint", hint="a family file says them itself")
-        todo = job.of_family(family or job.DEFAULT_FAMILY, models or (), org, source, cased, activation, work, options)
-    for sentence in dict.fromkeys(sentence for one in todo for sentence in one.release.assumptions):
-        show.say(f"Assumed: {sentence} (--activation, or `activation` in a family file, says otherwise)")
+        alone: dict[str, object] = {
+            "--license": license_id,
+            "--language": language,
+            "--task": task,
+            "--labels": labels,
+            "--part": part,
+        }
+        alone |= {"--averaged": averaged, "--config": config, "--vocab": vocab}
+        if given := [name for name, value in alone.items() if value]:
+            raise UsageError(
+                f"{', '.join(given)}: for one checkpoint alone, with --repo-id", hint="a family file says it itself"
+            )
+        mirror = run.local_mirror(source, work, show.plain_progress()[0])
+        todo = job.of_family(family or job.DEFAULT_FAMILY, models or (), org, mirror, cased, activation, work, options)
     with run.hub(hub) as (endpoint, embedded):
         todo = [dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo]
         with show.progress([one.release.name for one in todo], quiet=mode is Format.quiet) as (tell, done):
@@ -257,29 +303,38 @@ def show_catalog(
 
 @app.command(
     short_help="Every variable, and what becomes of it.",
-    epilog=_examples("hubpush inspect uncased_L-2_H-128_A-2.zip", "hubpush inspect ./run/model.ckpt-1000000 --json"),
+    epilog=_examples(
+        "hubpush inspect uncased_L-2_H-128_A-2.zip",
+        "hubpush inspect ./run/model.ckpt-1000000 --json",
+        "hubpush inspect ./electra_small --part generator",
+    ),
 )
 def inspect(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="A zip, a directory, the prefix of a checkpoint, or a URL.")
     ],
-    architecture: Annotated[str, typer.Option(metavar="NAME", help="The table of names to hold it against.")] = "bert",
+    task: TaskOption = None,
+    part: PartOption = None,
+    averaged: AveragedOption = False,
+    config: ConfigOption = None,
     work: WorkOption = None,
     output: FormatOption = Format.auto,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show every variable of a checkpoint and what becomes of it. Checks every CRC, imports no TensorFlow."""
+    """Show every variable of a checkpoint and what becomes of it. Checks every CRC, imports no TensorFlow.
+
+    Without a config the shapes are held against each other instead.
+    """
     from hubpush import model
-    from hubpush.architectures import ARCHITECTURES
     from hubpush.checkpoint import Checkpoint
+    from hubpush.source import Texts
 
     mode = _mode(output, as_json=as_json, quiet=quiet)
-    if architecture not in ARCHITECTURES:
-        raise UsageError(f"there is no architecture {architecture!r}", hint=f"known: {', '.join(ARCHITECTURES)}")
-    table = ARCHITECTURES[architecture]
-    with _opened(source, work) as files, Checkpoint(files.prefix) as checkpoint:
-        account = model.account(checkpoint, model.read_config(files.config, table), table)
+    with _opened(source, work, Texts(config)) as files, Checkpoint(files.prefix) as checkpoint:
+        table = model.recognize(checkpoint, None, part)
+        sizes = model.read_config(files.config, table) if files.config else model.sizes(checkpoint, table)
+        account = model.account(checkpoint, sizes, table, task=task, averaged=averaged)
         rows = [
             {
                 "name": fate.variable.name,
@@ -298,6 +353,7 @@ def inspect(
         data = {
             "format": "tensorflow-v2-bundle",
             "architecture": account.architecture,
+            "layout": account.layout and account.layout.name,
             "class": account.model_class.name,
             "heads": sorted(account.heads),
             "variables": [{k: v for k, v in row.items() if k != "reason"} for row in rows],
@@ -315,10 +371,14 @@ def inspect(
         ],
         mode,
     )
+    layout = f" ({account.layout.name})" if account.layout else ""
     show.say(
-        f"{account.architecture}, {account.model_class.name}: {len(account.mapped())} of {len(rows)} variables are"
-        f" published, {parameters:,} parameters, {size:,} bytes"
+        f"{account.architecture}{layout}, {account.model_class.name}: {len(account.mapped())} of {len(rows)} variables"
+        f" are published, {parameters:,} parameters, {size:,} bytes"
     )
+    if files.config is None:
+        shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
+        show.say(f"No config beside it (a conversion needs one: --config FILE). By the shapes: {shown}")
     _require_sound(rows, account)
 
 
@@ -327,6 +387,7 @@ def inspect(
     epilog=_examples(
         "hubpush convert ./uncased_L-2_H-128_A-2.zip ./bert-tiny",
         "hubpush convert ./run/model.ckpt-1000 ./mine --cased",
+        "hubpush convert ./electra_small ./generator --part generator --config generator_config.json",
     ),
 )
 def convert(
@@ -335,21 +396,26 @@ def convert(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; it must not exist yet, or be empty.")],
     cased: CasedOption = None,
-    activation: Annotated[Activation | None, typer.Option(help="GELU form; default gelu_pytorch_tanh.")] = None,
+    activation: Annotated[Activation | None, typer.Option(help="GELU form; default the original code's.")] = None,
+    task: TaskOption = None,
+    labels: LabelsOption = None,
+    part: PartOption = None,
+    averaged: AveragedOption = False,
+    config: ConfigOption = None,
+    vocab: VocabOption = None,
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Write NaN and infinite weights.")] = False,
     work: WorkOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder alone.")] = False,
 ) -> None:
     """Convert one checkpoint to a folder that from_pretrained loads. Proves nothing and publishes nothing."""
     from hubpush import catalog, pipeline
+    from hubpush.source import Texts
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder", hint="name a folder that is to be made")
-    facts: dict[str, Any] = {"license": "unknown", "cased": cased}
-    if activation is not None:
-        facts["activation"] = activation
+    facts = _facts("unknown", cased, activation, task, labels, part, averaged=averaged)
     release = catalog.single("local/checkpoint", "checkpoint", **facts).releases[0]
-    with _opened(source, work) as files, _made_whole(out.resolve()) as folder:
+    with _opened(source, work, Texts(config, vocab)) as files, _made_whole(out.resolve()) as folder:
         done = pipeline.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
     show.put(str(out))
     if not quiet:
@@ -357,8 +423,8 @@ def convert(
         show.say(
             f"{done.config['architectures'][0]}, {done.parameters:,} parameters, {casing}, {done.config['hidden_act']}"
         )
-        for sentence in release.assumptions:
-            show.say(f"Assumed: {sentence} (--activation says otherwise)")
+        for sentence in done.assumed:
+            show.say(f"Assumed: {sentence}")
         left_out = Counter(fate.reason for fate in done.account.dropped())
         for reason, count in left_out.items():
             show.say(f"Left out: {count:,} variable{'s' * (count > 1)}: {reason}")
@@ -386,6 +452,27 @@ def hub_serve(
     )
 
 
+def _facts(
+    license_id: str,
+    cased: bool | None,
+    activation: Activation | None,
+    task: str | None,
+    labels: Path | None,
+    part: str | None,
+    *,
+    averaged: bool,
+) -> dict[str, Any]:
+    """What a person says of one checkpoint, by the keys of a `Release`; what is not said is left out."""
+    from hubpush import catalog
+
+    said: dict[str, Any] = {"license": license_id, "cased": cased, "task": task, "part": part}
+    if activation is not None:
+        said |= {"activation": activation, "activation_source": "chosen with --activation"}
+    if labels is not None:
+        said["labels"] = catalog.read_labels(labels)
+    return {key: value for key, value in said.items() if value is not None} | ({"averaged": True} if averaged else {})
+
+
 def _require_sound(rows: Sequence[Mapping[str, Any]], account: Account) -> None:
     """After everything was shown, the exit code of what is wrong with it."""
     damaged = [row["name"] for row in rows if not row["crc_ok"]]
@@ -402,7 +489,7 @@ def _default_work() -> Path:
 
 
 @contextmanager
-def _opened(source: str, work: Path | None) -> Iterator[Any]:
+def _opened(source: str, work: Path | None, texts: Texts) -> Iterator[Files]:
     """The files of a checkpoint that a person names: a URL, a zip, a directory or a prefix."""
     import tempfile
 
@@ -415,8 +502,9 @@ def _opened(source: str, work: Path | None) -> Iterator[Any]:
             location,
             (work or _default_work()) / "downloads",
             progress=lambda done, total: tell(station.display_name(location), "fetch", done / total if total else None),
+            texts=texts,
         )
-        with station.opened(archive, Path(scratch) / "source") as files:
+        with station.opened(archive, Path(scratch) / "source", texts) as files:
             yield files
 
 

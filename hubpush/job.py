@@ -18,7 +18,7 @@ from hubpush.architectures import Activation
 from hubpush.catalog import Family, Pin, Release
 from hubpush.errors import HubpushError, SourceError, UsageError
 from hubpush.manifest import Build
-from hubpush.source import display_name, resolve
+from hubpush.source import NO_TEXTS, Location, Texts, display_name, resolve
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -63,7 +63,8 @@ class Job:
         release: The release.
         repo_id: Where it goes.
         base: The directory that a source which is no URL is relative to.
-        mirror: A directory or URL that holds the archives, or None.
+        texts: Config and vocabulary that do not lie beside the checkpoint.
+        mirror: A directory, URL or bundle that holds the archives, or None.
         pin: What the source must be, by the lock.
         is_pinned_by_hub: Without a pin, whether the manifest on the Hub is the lock; for one checkpoint that a person
             names on the command line, naming it is enough.
@@ -83,11 +84,12 @@ class Job:
     is_pinned_by_hub: bool
     work: Path
     command: str
+    texts: Texts = NO_TEXTS
     options: Options = field(default_factory=Options)
     endpoint: str | None = None
     embedded: bool = False
 
-    def location(self) -> str | Path:
+    def location(self) -> Location:
         """Where the source is taken from.
 
         Raises:
@@ -139,7 +141,7 @@ def of_family(
         name: A shipped family, or the path of a family file.
         models: Globs over the releases' names; none means all.
         org: Owner of the repos.
-        mirror: A directory or URL that holds the archives.
+        mirror: A directory or URL that holds the archives, or a zip of them.
         cased: Casing to use instead of the family's.
         activation: GELU form to use instead of the family's.
         work: Directory for downloads and built folders.
@@ -150,9 +152,10 @@ def of_family(
         SourceError: The mirror is not there.
         UsageError: The owner is none.
     """
-    if mirror is not None and "://" not in mirror and not Path(mirror).is_dir():
+    if mirror is not None and "://" not in mirror and not Path(mirror).exists():
         raise SourceError(
-            f"the mirror {mirror} is not there", hint="--source names a directory or a URL with the family's archives"
+            f"the mirror {mirror} is not there",
+            hint="--source names a directory, a URL or a zip of zips with the family's archives",
         )
     if not catalog.is_repo_name(org):
         raise UsageError(f"--org {org!r} is no owner on the Hub", hint="give the name alone: --org my-org")
@@ -174,7 +177,8 @@ def of_family(
             pin=lock.sources.get(release.source),
             is_pinned_by_hub=True,
             work=work,
-            command=_command([*known, "--org", org, release.name], cased, activation),
+            command=_command([*known, "--org", org, release.name], chosen),
+            texts=Texts.of(release, path.parent),
             options=options,
         )
         for release in catalog.select(family, models)
@@ -184,37 +188,32 @@ def of_family(
 def of_checkpoint(
     source: str,
     repo_id: str,
-    license_id: str,
-    language: Sequence[str],
-    cased: bool | None,
-    activation: Activation | None,
+    facts: Mapping[str, Any],
+    texts: Texts,
     work: Path,
     options: Options,
+    labels_file: Path | None = None,
 ) -> Job:
     """The job of one checkpoint that somebody has, without a family file.
 
     Args:
         source: A URL, zip, directory or prefix.
         repo_id: Where it goes.
-        license_id: Its licence.
-        language: Its languages.
-        cased: Its casing; None infers it.
-        activation: Its GELU form; None assumes the tanh form.
+        facts: What the person says of it, by the keys of a `Release`.
+        texts: Config and vocabulary that do not lie beside it.
         work: Directory for downloads and built folders.
         options: What the person decided.
+        labels_file: Where the labels come from, for the command that makes this again.
 
     Raises:
         UsageError: One of these is not valid.
     """
-    facts: dict[str, Any] = {"license": license_id, "language": tuple(language), "cased": cased}
-    if activation is not None:
-        facts |= {"activation": activation, "activation_source": "chosen with --activation"}
     # Of a path only its last part is written anywhere: a card must not show where somebody keeps files.
     path = None if "://" in source else Path(source).resolve()
     family = catalog.single(repo_id, source if path is None else path.name, **facts)
     shown = display_name(source if path is None else path)
-    asked = ["--source", shown, "--repo-id", repo_id, "--license", license_id]
-    asked += [part for code in language for part in ("--language", code)]
+    apart = {"config": texts.config, "vocab": texts.vocab, "labels": labels_file}
+    named = {name: Path(file).name for name, file in apart.items() if file is not None}
     return Job(
         family=family,
         release=family.releases[0],
@@ -224,15 +223,23 @@ def of_checkpoint(
         pin=None,
         is_pinned_by_hub=False,
         work=work,
-        command=_command(asked, cased, activation),
+        command=_command(["--source", shown, "--repo-id", repo_id], {**facts, **named}),
+        texts=texts,
         options=options,
     )
 
 
-def _command(asked: Sequence[str], cased: bool | None, activation: Activation | None) -> str:
-    casing = [] if cased is None else ["--cased"] if cased else ["--uncased"]
-    form = [] if activation is None else ["--activation", activation]
-    return shlex.join(["hubpush", "convert-and-upload", *asked, *casing, *form])
+def _command(asked: Sequence[str], facts: Mapping[str, Any]) -> str:
+    """The command line that says these facts."""
+    words = ["hubpush", "convert-and-upload", *asked]
+    for name in ("license", "language", "config", "vocab", "task", "labels", "part", "activation"):
+        values = facts.get(name) or ()
+        words += [word for value in ([values] if isinstance(values, str) else values) for word in (f"--{name}", value)]
+    if facts.get("averaged"):
+        words.append("--averaged")
+    if facts.get("cased") is not None:
+        words.append("--cased" if facts["cased"] else "--uncased")
+    return shlex.join(words)
 
 
 def client(job: Job) -> HfApi:

@@ -12,9 +12,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import TypedDict
 
 from hubpush.architectures import ARCHITECTURES
@@ -73,9 +73,9 @@ class Past(BaseModel):
     verdict: str
 
 
-def _known_class(name: str) -> str:
-    if not any(name == c.name for architecture in ARCHITECTURES.values() for c in architecture.classes):
-        raise ValueError("is no class that hubpush publishes")
+def _known_architecture(name: str) -> str:
+    if name not in ARCHITECTURES:
+        raise ValueError("is no architecture that hubpush knows")
     return name
 
 
@@ -83,6 +83,8 @@ class Model(BaseModel):
     """What was converted.
 
     Attributes:
+        architecture: Name of its table in `hubpush.architectures.ARCHITECTURES`.
+        layout: Name of the layout that the checkpoint has, where it is not the table's own.
         model_class: The transformers class; `class` in the file.
         heads: Parts beyond the encoder.
         parameters: Number of published weights.
@@ -96,7 +98,9 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", serialize_by_alias=True, validate_by_name=True)
 
-    model_class: Annotated[str, Field(alias="class"), AfterValidator(_known_class)]
+    architecture: Annotated[str, AfterValidator(_known_architecture)] = "bert"
+    layout: str | None = None
+    model_class: Annotated[str, Field(alias="class")]
     heads: tuple[str, ...]
     parameters: int
     cased: bool
@@ -105,6 +109,12 @@ class Model(BaseModel):
     variables: int
     dropped: Mapping[str, tuple[str, ...]] = {}
     assumed: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_published(self) -> Self:
+        if all(self.model_class != c.name for c in ARCHITECTURES[self.architecture].classes):
+            raise ValueError(f"{self.model_class} is no class of {self.architecture} that hubpush publishes")
+        return self
 
 
 class Output(TypedDict):
@@ -273,21 +283,27 @@ def describe_bytes(data: bytes) -> File:
     return File(sha256=hashlib.sha256(data).hexdigest(), size=len(data), git_oid=oid)
 
 
-def weights_inputs(release: Release, source_sha256: str, *, cased: bool) -> str:
+def weights_inputs(release: Release, source_sha256: str, model: Model, texts: Mapping[str, str] | None = None) -> str:
     """Identity of a conversion: everything that decides the converted bytes.
 
     Args:
-        release: Its architecture and activation count; its prose does not.
+        release: What is asked for; its prose has no part in it. What it leaves open is as it was found: saying what
+            the vocabulary or the variables say anyway changes nothing.
         source_sha256: Digest of the source.
-        cased: The casing, declared or inferred: saying what the vocabulary says anyway changes nothing.
+        model: What was found.
+        texts: Digests of a config and vocabulary that were given apart.
     """
+    architecture = ARCHITECTURES[model.architecture]
+    asked = {"task": release.task, "labels": list(release.labels), "averaged": release.averaged, "texts": texts}
     return digest(
         {
             "source": source_sha256,
-            "architecture": ARCHITECTURES[release.architecture].fingerprint(),
-            "cased": cased,
-            "activation": release.activation,
+            "architecture": architecture.fingerprint(model.model_class, model.layout),
+            "cased": model.cased if release.cased is None else release.cased,
+            "activation": release.activation or architecture.activation,
             "format": OUTPUT_FORMAT,
+            # Left out where they say nothing, so that a newer hubpush, which may know more of them, sees no change.
+            **{name: value for name, value in asked.items() if value},
         }
     )
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +19,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from hubpush.architectures import Activation, Architecture, ModelClass, Weight
+from hubpush.architectures import ARCHITECTURES, Activation, Architecture, Layout, ModelClass, Weight
 from hubpush.checkpoint import OBJECT_GRAPH, Checkpoint, Variable
 from hubpush.errors import CheckpointError, ModelError
+
+Shape = tuple[str | int, ...]
+
+AVERAGE = "/ExponentialMovingAverage"
+"""What tf.train.ExponentialMovingAverage appends to the name of a variable for its average."""
 
 _MAX_CONFIG = 64 * 1024
 _MAX_NESTING = 64
@@ -35,6 +40,8 @@ class Fate:
     Attributes:
         variable: The variable as the checkpoint's index describes it.
         disposition: `mapped` to `key`, `dropped` or `unknown`.
+        place: Its name in the weight map, for a variable that has a place there.
+        shape: Its shape there: the checkpoint's own, or one of the same numbers in the same order.
         key: Name in model.safetensors, for a mapped variable.
         group: The part of the model it belongs to, where it has one.
         transposed: Whether its axes are exchanged on the way.
@@ -43,6 +50,8 @@ class Fate:
 
     variable: Variable
     disposition: Literal["mapped", "dropped", "unknown"]
+    place: str | None = None
+    shape: tuple[int, ...] = ()
     key: str | None = None
     group: str | None = None
     transposed: bool = False
@@ -54,11 +63,14 @@ class Account:
     """The account of a checkpoint's variables against an architecture.
 
     Attributes:
-        architecture: The architecture's `model_type`.
+        architecture: The architecture's name.
         model_class: The transformers class that holds the heads that are present.
         heads: Groups beyond the required ones that are published.
         fates: One entry for each variable, by name.
         mistakes: Everything that keeps this checkpoint from being converted.
+        labels: Number of scores of a classifier; None for a class without one.
+        layout: The layout, if the names are not the weight map's own.
+        is_raw: Whether the checkpoint has moving averages too, and they are left out.
     """
 
     architecture: str
@@ -66,6 +78,9 @@ class Account:
     heads: frozenset[str]
     fates: tuple[Fate, ...]
     mistakes: tuple[str, ...]
+    labels: int | None = None
+    layout: Layout | None = None
+    is_raw: bool = False
 
     def mapped(self) -> tuple[Fate, ...]:
         """The variables that are published, in the order of the keys in the file."""
@@ -89,16 +104,24 @@ class Account:
                 hint=self._cause(),
             )
 
+    def stored(self) -> dict[str, Fate]:
+        """The variables that are published, by their names in the weight map."""
+        return {fate.place: fate for fate in self.fates if fate.disposition == "mapped" and fate.place is not None}
+
     def _cause(self) -> str:
         dtypes = {fate.variable.dtype for fate in self.fates if fate.disposition == "mapped"}
         if dtypes and "float32" not in dtypes:
             return "cast the variables to float32 in TensorFlow, and save them again"
+        if any("--task" in mistake for mistake in self.mistakes):
+            return "give --task, or `task` in the family file; `hubpush inspect SOURCE` lists every variable"
+        if any(mistake.startswith("the labels") for mistake in self.mistakes):
+            return "--labels names a file with a name for each score, one a line, in the order of their numbers"
         if all(mistake.startswith("unknown") for mistake in self.mistakes):
             return (
-                f"the table of {self.architecture} has no place for them: it holds the encoder and the heads of"
-                " pre-training; `hubpush inspect SOURCE` lists every variable"
+                f"the table of {self.architecture} has no place for them: it holds the encoder and the heads that"
+                " docs/checkpoints.md lists; `hubpush inspect SOURCE` lists every variable"
             )
-        return "`hubpush inspect SOURCE` lists every variable; is bert_config.json the right one?"
+        return "`hubpush inspect SOURCE` lists every variable; is the config the right one?"
 
 
 @dataclass(frozen=True)
@@ -175,9 +198,20 @@ def read_config(path: Path, architecture: Architecture, expected: Mapping[str, i
 
 
 def published_config(
-    original: Mapping[str, Any], architecture: Architecture, model_class: ModelClass, activation: Activation
+    original: Mapping[str, Any],
+    architecture: Architecture,
+    account: Account,
+    activation: Activation,
+    labels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The config.json that is published, key for key what transformers writes but for `transformers_version`.
+
+    Args:
+        original: The config that came with the checkpoint.
+        architecture: Its table.
+        account: The account of the checkpoint, for the class and the number of labels.
+        activation: The GELU form.
+        labels: Names of a classifier's scores; without them they are called as transformers calls them.
 
     Raises:
         ModelError: The original config names a GELU form, and it is not the one asked for.
@@ -189,64 +223,168 @@ def published_config(
             hint="pass --activation gelu_pytorch_tanh, or correct `activation` in the family file",
         )
     config = {row.key: original.get(row.key, row.default) for row in architecture.config}
-    config |= {"architectures": [model_class.name], "hidden_act": activation, "model_type": architecture.model_type}
+    config |= {
+        "architectures": [account.model_class.name],
+        "hidden_act": activation,
+        "model_type": architecture.model_type,
+    }
+    if account.labels is not None and (labels or account.labels != 2):  # two without names are transformers' default
+        names = labels or [f"LABEL_{n}" for n in range(account.labels)]
+        config["id2label"] = {str(n): name for n, name in enumerate(names)}
+        config["label2id"] = {name: n for n, name in enumerate(names)}
     return dict(sorted(config.items()))
 
 
-def account(checkpoint: Checkpoint, config: Mapping[str, Any], architecture: Architecture) -> Account:
+def recognize(checkpoint: Checkpoint, model_type: str | None = None, part: str | None = None) -> Architecture:
+    """The architecture whose variables a checkpoint holds, by the scopes of their names.
+
+    Args:
+        checkpoint: The checkpoint; only its index is read.
+        model_type: What the family file says; None takes what the names say.
+        part: The part that is asked for, where a checkpoint holds several.
+
+    Raises:
+        CheckpointError: TensorFlow 2 wrote the checkpoint by object paths that no layout knows.
+        ModelError: It is none that is known, or several parts, or not what is asked for.
+    """
+    known = [a for a in ARCHITECTURES.values() if model_type in (None, a.model_type) and part in (None, a.part)]
+    found = [a for a in known if any(_is_written_as(checkpoint, a, layout) for layout in (None, *a.layouts))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        parts = [str(a.part) for a in found]
+        raise ModelError(
+            f"{checkpoint.prefix.name} holds {' and '.join(f'a {name}' for name in parts)}",
+            hint=f"say which: {' or '.join(f'--part {name}' for name in parts)}, or `part` in the family file",
+        )
+    if checkpoint.is_object_based:
+        raise CheckpointError(
+            f"{checkpoint.prefix.name} is an object-based checkpoint of TensorFlow 2 (it has {OBJECT_GRAPH}), whose"
+            f" paths are none that hubpush knows: {_some(checkpoint)}",
+            hint="load it in the program that wrote it, and save its variables under google-research/bert's names with"
+            " tf.compat.v1.train.Saver; docs/checkpoints.md lists the layouts that are read as they are",
+        )
+    asked = " ".join(filter(None, (model_type, part))) or ", ".join(sorted({a.model_type for a in known}))
+    scopes = ", ".join(dict.fromkeys(f"{a.scope}…" for a in known or ARCHITECTURES.values()))
+    raise ModelError(
+        f"{checkpoint.prefix.name} holds no {asked}: no variable is called {scopes}. It has {_some(checkpoint)}",
+        hint="docs/checkpoints.md lists what is read; `hubpush inspect SOURCE` lists every variable",
+    )
+
+
+def sizes(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, int]:
+    """What the shapes of a checkpoint's variables say of its config: every size but the number of attention heads.
+
+    For looking at a checkpoint whose config is not there; a conversion never guesses one.
+    """
+    _, named = _named(checkpoint, architecture)
+    table = {row.variable: row.shape for group in architecture.groups.values() for row in group}
+    found = dict.fromkeys([row.key for row in architecture.config if row.kind == "size"], 0)
+    found[architecture.layers_key] = _count_layers([place for _, place, _ in named])
+    for name, place, own in named:
+        dims = own or table.get(re.sub(r"/layer_\d+/", "/layer_{n}/", place), ())
+        shape = checkpoint.variables[name].shape
+        found |= {dim: size for dim, size in zip(dims, shape, strict=False) if isinstance(dim, str) and dim in found}
+    return found
+
+
+def account(
+    checkpoint: Checkpoint,
+    config: Mapping[str, Any],
+    architecture: Architecture,
+    *,
+    task: str | None = None,
+    labels: Sequence[str] = (),
+    averaged: bool = False,
+) -> Account:
     """Find a place for every variable, and a variable for every place.
 
     Args:
         checkpoint: The checkpoint; only its index is read.
         config: The original config, as `read_config` returns it.
         architecture: The table of names.
+        task: The task (`text-classification`) whose class is asked for; None takes the one that the heads tell.
+        labels: Names of a classifier's scores; there must be as many as scores.
+        averaged: Publish the exponential moving averages instead of the raw values.
 
     Raises:
-        CheckpointError: TensorFlow 2 wrote the checkpoint by object paths, which name no variables.
         ModelError: The config has more layers than the checkpoint has variables.
     """
-    if checkpoint.is_object_based:
-        raise CheckpointError(
-            f"{checkpoint.prefix.name} is an object-based checkpoint of TensorFlow 2 (it has {OBJECT_GRAPH})",
-            hint="hubpush reads name-based ones: export it by tf.compat.v1.train.Saver under the original names",
-        )
     if (layers := config[architecture.layers_key]) > len(checkpoint):
         # Before a place is made for each variable of a layer: the number comes from a file, and may be two billion.
         raise ModelError(
             f"the config asks for {layers:,} layers, the checkpoint has {len(checkpoint):,} variables in all",
-            hint="is bert_config.json the one that was published with the checkpoint?",
+            hint="is the config the one that was published with the checkpoint?",
         )
-    places = {name: (group, weight, key) for group, name, weight, key in _places(architecture, config)}
-    present = {places[name][0] for name in checkpoint if name in places}
-    model_class = next(c for c in architecture.classes if c.needs <= present)
-    heads = frozenset(present & model_class.holds) - architecture.required
+    layout, named = _named(checkpoint, architecture, layers, averaged=averaged)
+    names = {name: place for name, place, _ in named}
+    stored = {place: name for name, place, _ in named}
+    own_shapes = {place: own for _, place, own in named}
+    places = {place: (group, weight, key) for group, place, weight, key in _places(architecture, config)}
+    present = {places[place][0] for place in stored if place in places}
     mistakes: list[str] = []
+    model_class = _choose(architecture, present, task, mistakes)
+    heads = frozenset(present & model_class.holds) - architecture.required
+    dims = {**config, "head_size": config["hidden_size"] // max(1, config["num_attention_heads"])}
+    count = _count_labels(checkpoint, architecture, model_class, stored)
+    if count is not None:
+        dims["num_labels"] = count
+    mistakes += _label_mistakes(model_class, count, labels)
+    mistakes += [
+        f"{name} and {stored[place]} would both be {place}, and no name tells which is meant"
+        for name, place in names.items()
+        if stored[place] != name
+    ]
     fates: list[Fate] = []
     for name, variable in sorted(checkpoint.variables.items()):
-        if name not in places:
-            reason = _training_state(architecture, name)
+        place = names.get(name)
+        if place not in places:
+            reason = _left_out(checkpoint, architecture, name, averaged=averaged)
             if reason is None:
                 mistakes.append(f"unknown variable {name} {list(variable.shape)}")
             fates.append(Fate(variable, "unknown" if reason is None else "dropped", reason=reason or ""))
             continue
-        group, weight, key = places[name]
-        shape = _resolve(weight.shape, config)
+        group, weight, key = places[place]
         wrong = ""
-        if variable.shape != shape:
-            wrong = f"{name} has shape {list(variable.shape)}, the config asks for {list(shape)}"
-        elif variable.dtype != "float32":
-            wrong = f"{name} is {variable.dtype}; only float32 is published as it is"
+        if group in model_class.holds:
+            shape = _resolve(weight.shape, dims)
+            own = _resolve(own_shapes[place] or weight.shape, dims)
+            if variable.shape != own:
+                wrong = f"{name} has shape {list(variable.shape)}, the config asks for {list(own)}"
+            elif variable.dtype != "float32":
+                wrong = f"{name} is {variable.dtype}; only float32 is published as it is"
         if wrong:
             mistakes.append(wrong)
         if group not in model_class.holds:
-            fates.append(Fate(variable, "dropped", group=group, reason=f"{model_class.name} has no {group}"))
+            fates.append(
+                Fate(
+                    variable, "dropped", place, variable.shape, None, group, reason=f"{model_class.name} has no {group}"
+                )
+            )
         else:
             published = key.removeprefix(architecture.base_prefix) if model_class.headless else key
-            fates.append(Fate(variable, "mapped", published, group, weight.transposed, wrong))
-    for name, (group, _weight, _key) in places.items():
-        if name not in checkpoint and (group in architecture.required or group in present):
-            mistakes.append(f"missing variable {name} (of the {group})")
-    return Account(architecture.model_type, model_class, heads, tuple(fates), tuple(mistakes))
+            fates.append(Fate(variable, "mapped", place, shape, published, group, weight.transposed, wrong))
+    needed = (
+        architecture.required
+        | present
+        | {g for g in architecture.only_if_unequal if g in _groups(architecture, config)}
+    )
+    for place, (group, _weight, _key) in places.items():
+        if place not in stored and group in needed and (group in model_class.holds or group in present):
+            mistakes.append(f"missing variable {place} (of the {group})")
+    has_averages = any(name.endswith(AVERAGE) for name in checkpoint)
+    if averaged and not has_averages:
+        mistakes.insert(0, f"there are no moving averages (no variable ends in {AVERAGE}), but they are asked for")
+    return Account(
+        architecture.name,
+        model_class,
+        heads,
+        tuple(fates),
+        tuple(mistakes),
+        count,
+        layout,
+        is_raw=has_averages and not averaged,
+    )
 
 
 def convert(
@@ -296,17 +434,135 @@ def convert(
     return Converted(folder, config, parameters, digest.hexdigest(), size)
 
 
+def _groups(architecture: Architecture, config: Mapping[str, Any]) -> dict[str, tuple[Weight, ...]]:
+    """The groups that a model of this config can have."""
+    return {
+        group: rows
+        for group, rows in architecture.groups.items()
+        if group not in architecture.only_if_unequal
+        or len({config[key] for key in architecture.only_if_unequal[group]}) == 2
+    }
+
+
 def _places(architecture: Architecture, config: Mapping[str, Any]) -> Iterator[tuple[str, str, Weight, str]]:
     """All places of an architecture: group, variable name, row, key."""
-    for group, rows in architecture.groups.items():
+    for group, rows in _groups(architecture, config).items():
         for row in rows:
             layers = range(int(config[architecture.layers_key])) if "{n}" in row.variable else range(1)
             for n in layers:
                 yield group, row.variable.replace("{n}", str(n)), row, row.key.replace("{n}", str(n))
 
 
-def _training_state(architecture: Architecture, name: str) -> str | None:
-    return next((why for pattern, why in architecture.training_state.items() if re.fullmatch(pattern, name)), None)
+def _is_written_as(checkpoint: Checkpoint, architecture: Architecture, layout: Layout | None) -> bool:
+    """Whether the names of a checkpoint are those of a layout; of the weight map's own without one."""
+    if layout is None:
+        return not checkpoint.is_object_based and any(name.startswith(architecture.scope) for name in checkpoint)
+    return checkpoint.is_object_based and any(re.match(layout.scope, name) for name in checkpoint)
+
+
+def _named(
+    checkpoint: Checkpoint, architecture: Architecture, layers: int | None = None, *, averaged: bool = False
+) -> tuple[Layout | None, list[tuple[str, str, Shape | None]]]:
+    """The layout of a checkpoint; and name, place in the weight map, and own shape of every variable that it names."""
+    for layout in architecture.layouts:
+        if _is_written_as(checkpoint, architecture, layout):
+            root = next(found["root"] for name in checkpoint if (found := re.match(layout.scope, name)))
+            if layers is None:
+                every = {place for key, place, _ in _layout_rows(layout, len(checkpoint), root) if key in checkpoint}
+                layers = _count_layers(every)
+            return layout, [row for row in _layout_rows(layout, layers, root) if row[0] in checkpoint]
+    if averaged:
+        return None, [(name, name.removesuffix(AVERAGE), None) for name in checkpoint if name.endswith(AVERAGE)]
+    return None, [(name, name, None) for name in checkpoint]
+
+
+def _count_layers(places: Collection[str]) -> int:
+    return max((int(found[1]) + 1 for place in places if (found := re.search(r"/layer_(\d{1,4})/", place))), default=0)
+
+
+def _layout_rows(layout: Layout, layers: int, root: str) -> Iterator[tuple[str, str, Shape | None]]:
+    """Key, place and shape of everything that a layout names, for a number of layers."""
+    for key, place, shape in layout.rows:
+        for n in range(layers) if "{n" in key else range(1):
+            yield _filled(key, n=n, last=layers, root=root), _filled(place, n=n), shape
+
+
+def _filled(text: str, **values: int | str) -> str:
+    """A pattern of a layout with its `{root}`, `{n}`, `{n+4}`, `{last+4}`."""
+
+    def value(found: re.Match[str]) -> str:
+        filled = values[found[1]]
+        return str(filled + int(found[2] or 0)) if isinstance(filled, int) else filled
+
+    return re.sub(r"\{(\w+)\+?(\d*)\}", value, text)
+
+
+def _choose(architecture: Architecture, present: set[str], task: str | None, mistakes: list[str]) -> ModelClass:
+    """The class that is asked for, or that the heads tell; what keeps it from being told becomes a mistake."""
+    fitting = [c for c in architecture.classes if c.needs <= present]
+    if task is None:
+        told = [c for c in fitting if c.needs]
+        tasks = sorted({c.pipeline_tag for c in told})
+        if len(tasks) > 1 or any(c.is_asked_for for c in told):
+            what = "a head" if any(c.is_asked_for for c in told) else "heads"
+            mistakes.append(
+                f"the checkpoint has {what} for {' or '.join(tasks)}, and cannot tell which: --task says it"
+            )
+        return next(c for c in fitting if not c.is_asked_for)
+    asked = [c for c in architecture.classes if c.pipeline_tag == task]
+    if not asked:
+        known = ", ".join(dict.fromkeys(c.pipeline_tag for c in architecture.classes))
+        mistakes.append(f"{architecture.name} is not published for --task {task}; known: {known}")
+    elif chosen := next((c for c in asked if c in fitting), None):
+        return chosen
+    else:
+        lacking = [f"{row.variable}" for g in sorted(asked[-1].needs - present) for row in architecture.groups[g]]
+        mistakes.append(f"--task {task} needs variables that the checkpoint has not: {', '.join(lacking)}")
+    return fitting[-1]
+
+
+def _count_labels(
+    checkpoint: Checkpoint, architecture: Architecture, model_class: ModelClass, stored: Mapping[str, str]
+) -> int | None:
+    """How many scores the classifier has, by its own variables."""
+    for group in model_class.holds & architecture.groups.keys():
+        for row in architecture.groups[group]:
+            if "num_labels" in row.shape and row.variable in stored:
+                shape = checkpoint.variables[stored[row.variable]].shape
+                axis = row.shape.index("num_labels")
+                return shape[axis] if axis < len(shape) else 0
+    return None
+
+
+def _label_mistakes(model_class: ModelClass, count: int | None, labels: Sequence[str]) -> list[str]:
+    if count is None:
+        return [f"the labels that are given have no place: {model_class.name} has no classifier"] if labels else []
+    if labels and len(labels) != count:
+        # Token classifiers often keep the number 0 for padding, and people forget it in the list.
+        return [f"the labels are {len(labels)} names, the head has {count} scores"]
+    if count < 2:
+        return [
+            f"the head has {count} score(s): a regression or a sigmoid, which the variables do not tell and pipelines"
+            " treat alike"
+        ]
+    return []
+
+
+def _left_out(checkpoint: Checkpoint, architecture: Architecture, name: str, *, averaged: bool) -> str | None:
+    """Why a variable without a place is left out; None for one that is unknown."""
+    for pattern, why in architecture.left_out.items():
+        if re.fullmatch(pattern, name):
+            return why
+    if averaged and name + AVERAGE in checkpoint:
+        return "raw values; their exponential moving averages are published"
+    if not averaged and name.endswith(AVERAGE):
+        return "exponential moving averages; the raw values are published (--averaged publishes the averages)"
+    return None
+
+
+def _some(checkpoint: Checkpoint) -> str:
+    names = sorted(name for name in checkpoint if name != OBJECT_GRAPH)
+    return ", ".join(names[:4]) + (f" and {len(names) - 4:,} more" if len(names) > 4 else "")
 
 
 def _resolve(shape: tuple[str | int, ...], config: Mapping[str, Any]) -> tuple[int, ...]:
@@ -318,7 +574,7 @@ def _header(fates: tuple[Fate, ...]) -> bytes:
     table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for fate in fates:
-        shape = list(reversed(fate.variable.shape)) if fate.transposed else list(fate.variable.shape)
+        shape = list(reversed(fate.shape)) if fate.transposed else list(fate.shape)
         end = offset + fate.variable.size
         table[str(fate.key)] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}
         offset = end
@@ -336,7 +592,7 @@ def _file_blocks(
         name = fate.variable.name
         bad = 0
         if fate.transposed:
-            array = checkpoint[name]
+            array = checkpoint[name].reshape(fate.shape)
             bad = _nonfinite(array)
             yield np.ascontiguousarray(array.T).data.cast("B")
         else:

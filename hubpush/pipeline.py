@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from filelock import FileLock
 
 from hubpush import __version__, catalog, manifest, publish, source
-from hubpush.architectures import ARCHITECTURES
+from hubpush.architectures import ARCHITECTURES, Activation, Architecture
 from hubpush.catalog import Pin, Release
 from hubpush.errors import HubpushError, HubUnavailableError, SourceError
 from hubpush.job import Job, Outcome, Tell, client, failed, planned, settled
@@ -118,20 +118,26 @@ class Conversion:
     """A model folder, and how it came about.
 
     Attributes:
+        architecture: The table it was made by.
         account: What became of each variable.
         original: The config that came with the checkpoint.
         config: The published config.
         cased: Whether the tokenizer keeps case.
+        activation: The GELU form.
         parameters: Number of published weights.
         sha256: Digest of model.safetensors.
+        assumed: What nobody said and was taken for granted.
     """
 
+    architecture: Architecture
     account: Account
     original: Mapping[str, Any]
     config: Mapping[str, Any]
     cased: bool
+    activation: Activation
     parameters: int
     sha256: str
+    assumed: tuple[str, ...]
 
 
 def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfinite: bool = False) -> Conversion:
@@ -140,24 +146,47 @@ def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfin
     The small files are read and checked first: a wrong vocabulary is found before the weights are written.
 
     Raises:
-        CheckpointError: The checkpoint is damaged.
+        SourceError: Config or vocabulary are not there.
+        CheckpointError: The checkpoint is damaged, or of a kind that is not read.
         ModelError: Names, shapes or config do not fit the architecture.
         TokenizerError: The vocabulary would give other ids.
     """
     from hubpush import model, tokenizer
     from hubpush.checkpoint import Checkpoint
 
-    architecture = ARCHITECTURES[release.architecture]
-    original = model.read_config(files.config, architecture, release.config)
-    vocabulary = tokenizer.read_vocab(files.vocab, original["vocab_size"])
-    cased = tokenizer.casing(vocabulary, release.cased)
     with Checkpoint(files.prefix) as checkpoint:
-        account = model.account(checkpoint, original, architecture)
+        architecture = model.recognize(checkpoint, release.architecture, release.part)
+        config_file, vocab_file = files.require()
+        original = model.read_config(config_file, architecture, release.config)
+        vocabulary = tokenizer.read_vocab(vocab_file, original["vocab_size"], release.vocab_lines)
+        cased = tokenizer.casing(vocabulary, release.cased)
+        activation = release.activation or architecture.activation
+        account = model.account(
+            checkpoint, original, architecture, task=release.task, labels=release.labels, averaged=release.averaged
+        )
         account.require()
-        config = model.published_config(original, architecture, account.model_class, release.activation)
+        config = model.published_config(original, architecture, account, activation, release.labels)
         written = model.convert(checkpoint, account, config, folder, allow_nonfinite=allow_nonfinite)
     tokenizer.write(vocabulary, folder, cased=cased, model_max_length=original["max_position_embeddings"])
-    return Conversion(account, original, config, cased, written.parameters, written.sha256)
+    assumed = {
+        f"the activation is {activation}: {architecture.activation_source}": release.activation is None,
+        f"the model is {'cased' if cased else 'uncased'}, as its vocabulary plainly is": release.cased is None,
+        "the labels have no names but LABEL_0, LABEL_1, …": account.labels is not None and not release.labels,
+        "the raw weights are meant, not their exponential moving averages (--averaged)": account.is_raw,
+    }
+    if account.layout is not None:
+        assumed[account.layout.assumes] = True
+    return Conversion(
+        architecture,
+        account,
+        original,
+        config,
+        cased,
+        activation,
+        written.parameters,
+        written.sha256,
+        tuple(sentence for sentence, is_assumed in assumed.items() if is_assumed),
+    )
 
 
 def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict[str, float]) -> Build:
@@ -172,11 +201,12 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
             job.work / "downloads",
             _pin(job, remote.manifest),
             lambda done, total: tell(name, "fetch", done / total if total else None),
+            job.texts,
         )
     if (earlier := _remembered(job, archive.sha256)) is not None:
         return earlier
 
-    with source.opened(archive, job.folder / "source") as files:
+    with source.opened(archive, job.folder / "source", job.texts) as files:
         with _timed("convert", job, tell, seconds):
             digests = {path.name: manifest.describe(path) for path in files.all()}
             _check_data(release, digests)
@@ -189,26 +219,38 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
                 report = parity.measure(
                     folder,
                     files.prefix,
-                    files.vocab,
+                    files.require()[1],
                     converted.account,
                     converted.original,
-                    ARCHITECTURES[release.architecture],
-                    activation=release.activation,
+                    converted.architecture,
+                    activation=converted.activation,
                     cased=converted.cased,
                     progress=lambda part: tell(name, "parity", part),
                 )
                 if not job.options.force:
                     report.require()
     if isinstance(job.location(), Path):
-        source.require_unchanged(archive)
+        source.require_unchanged(archive, job.texts)
 
-    account, cased = converted.account, converted.cased
+    account = converted.account
     dropped: dict[str, list[str]] = {}
     for fate in account.dropped():
         dropped.setdefault(fate.reason, []).append(fate.variable.name)
-    casing = f"the model is {'cased' if cased else 'uncased'}, as its vocabulary plainly is"
+    model = manifest.Model(
+        architecture=converted.architecture.name,
+        layout=None if account.layout is None else account.layout.name,
+        model_class=account.model_class.name,
+        heads=tuple(sorted(account.heads)),
+        parameters=converted.parameters,
+        cased=converted.cased,
+        activation=converted.activation,
+        config=converted.config,
+        variables=len(account.fates),
+        dropped={reason: tuple(names) for reason, names in dropped.items()},
+        assumed=converted.assumed,
+    )
     build = Build(
-        weights_inputs=manifest.weights_inputs(release, archive.sha256, cased=cased),
+        weights_inputs=manifest.weights_inputs(release, archive.sha256, model, job.texts.digests()),
         source=manifest.Source(
             name=_source_name(job),
             sha256=archive.sha256,
@@ -217,17 +259,7 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
             kind="archive" if archive.path.is_file() else "files",
             files=digests,
         ),
-        model=manifest.Model(
-            model_class=account.model_class.name,
-            heads=tuple(sorted(account.heads)),
-            parameters=converted.parameters,
-            cased=cased,
-            activation=release.activation,
-            config=converted.config,
-            variables=len(account.fates),
-            dropped={reason: tuple(names) for reason, names in dropped.items()},
-            assumed=(*release.assumptions, *([casing] if release.cased is None else [])),
-        ),
+        model=model,
         files={
             path.name: manifest.describe(path, converted.sha256 if path.name == "model.safetensors" else None)
             for path in sorted(folder.iterdir())
@@ -247,8 +279,8 @@ def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
     """The source's digest as far as it is known without a download."""
     if job.pin is not None:
         return job.pin.sha256
-    if isinstance(location := job.location(), Path):
-        return source.fetch(location, job.work).sha256
+    if not isinstance(location := job.location(), str):
+        return source.fetch(location, job.work / "downloads", texts=job.texts).sha256
     return found.build.source.sha256 if found.build.source.name == _source_name(job) else None
 
 
@@ -268,10 +300,11 @@ def _source_name(job: Job) -> str:
 
 def _is_of(build: Build, job: Job, sha256: str) -> bool:
     """Whether a recorded conversion is the one that a job asks for, and holds what its family file promises."""
-    release = job.release
-    cased = build.model.cased if release.cased is None else release.cased
+    release, architecture = job.release, ARCHITECTURES[build.model.architecture]
     return (
-        build.weights_inputs == manifest.weights_inputs(release, sha256, cased=cased)
+        release.architecture in (None, architecture.model_type)
+        and release.part in (None, architecture.part)
+        and build.weights_inputs == manifest.weights_inputs(release, sha256, build.model, job.texts.digests())
         and all(build.model.config.get(key) == value for key, value in release.config.items())
         and release.data_sha256 in (None, *(file.sha256 for file in build.source.files.values()))
     )

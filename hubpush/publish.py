@@ -209,7 +209,8 @@ def require_untouched(remote: Remote, repo_id: str) -> None:
 
 def _require_same_metadata(candidate: Candidate, readme: str) -> None:
     """Front matter is generated, so what a person put there before the first release would be lost."""
-    ours = card.front_matter(candidate.release, card.pipeline_tag(candidate.release, candidate.build))
+    build = candidate.build
+    ours = card.front_matter(candidate.release, build.model.architecture, card.pipeline_tag(build))
     lost = [key for key, value in metadata.read_front_matter(readme).items() if ours.get(key) != value]
     if lost:
         raise DriftError(

@@ -43,7 +43,7 @@ def check_family(family: Family, base: Path) -> None:
             problems.append(f"{release.name}: {error.message}")
         if isinstance(location := source.resolve(release.source, base), Path):
             try:
-                source.find(location)
+                source.find(location, source.Texts.of(release, base)).require()
             except HubpushError as error:
                 if not location.is_file():
                     problems.append(f"{release.name}: {error.message}")
@@ -76,6 +76,25 @@ def preflight(jobs: Sequence[Job]) -> dict[str, HubpushError]:
             except HubpushError as error:
                 refused[job.release.name] = error
     return refused
+
+
+def local_mirror(mirror: str | None, work: Path, tell: Tell) -> str | None:
+    """A mirror as `job.of_family` takes it: a URL of a zip of zips is fetched first, and resumes as any download does.
+
+    Raises:
+        SourceError: It does not come.
+    """
+    if mirror is None or "://" not in mirror or not mirror.partition("?")[0].endswith(".zip"):
+        return mirror
+    if not catalog.is_allowed_url(mirror):
+        raise SourceError(f"the mirror {mirror} is not https", hint="plain http is taken from this machine alone")
+    name = source.display_name(mirror)
+    bundle = source.fetch(
+        mirror,
+        work / "downloads",
+        progress=lambda done, total: tell(name, "fetch", done / total if total else None),
+    )
+    return str(bundle.path)
 
 
 def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Outcome], None]) -> list[Outcome]:

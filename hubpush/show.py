@@ -94,8 +94,7 @@ def summary(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: 
         if dry_run:
             _show_plans(outcomes)
         table([_row(outcome) for outcome in outcomes], Format.human)
-    known = {sentence for release in family.releases for sentence in release.assumptions}
-    for sentence in dict.fromkeys(s for o in outcomes for s in o.assumed if s not in known):
+    for sentence in dict.fromkeys(s for o in outcomes for s in o.assumed):
         say(f"Assumed: {sentence}")
     for outcome in outcomes:
         if outcome.error:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock
 
-from hubpush.catalog import Pin, is_allowed_url
+from hubpush.architectures import ARCHITECTURES
+from hubpush.catalog import Pin, Release, is_allowed_url
 from hubpush.errors import SourceError
 
 if TYPE_CHECKING:
@@ -37,10 +38,15 @@ _MAX_DOWNLOAD = 64 << 30
 _ATTEMPTS = 5
 _REDIRECTS = 8
 
+_SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt", "tfhub_module.pb")
+
 # What an archive of one checkpoint may hold: far above the largest BERT, far below what fills a disk unseen.
 _MAX_ENTRIES = 1000
 _MAX_UNPACKED = 64 << 30
 _MAX_RATIO = 100  # float32 weights deflate to about 0.92 of their size; deflate itself reaches 1032
+
+CONFIG_NAMES = tuple(dict.fromkeys(f"{architecture.model_type}_config.json" for architecture in ARCHITECTURES.values()))
+"""What releases call the config of their model."""
 
 _CHECKPOINT_FILE = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 
@@ -70,30 +76,149 @@ class Files:
 
     Attributes:
         prefix: What TensorFlow calls the checkpoint: the path without `.index`.
-        config: bert_config.json.
-        vocab: vocab.txt.
+        config: bert_config.json; None where there is none.
+        vocab: vocab.txt; None where there is none.
     """
 
     prefix: Path
-    config: Path
-    vocab: Path
+    config: Path | None
+    vocab: Path | None
 
     def all(self) -> list[Path]:
         """Index, data files, config and vocabulary, in the order of their names."""
         shards = self.prefix.parent.glob(f"{_glob_escape(self.prefix.name)}.data-?????-of-?????")
-        return sorted({self.prefix.with_name(self.prefix.name + ".index"), *shards, self.config, self.vocab})
+        texts = filter(None, (self.config, self.vocab))
+        return sorted({self.prefix.with_name(self.prefix.name + ".index"), *shards, *texts})
+
+    def require(self) -> tuple[Path, Path]:
+        """Config and vocabulary, which a conversion cannot do without.
+
+        Raises:
+            SourceError: One is not there.
+        """
+        if self.config is None:
+            raise SourceError(
+                f"{self.prefix.name} has no {CONFIG_NAMES[0]}",
+                hint="give the one it was trained with: --config FILE, or put it beside the checkpoint",
+            )
+        if self.vocab is None:
+            raise SourceError(
+                f"{self.prefix.name} has no vocab.txt",
+                hint="give the one it was trained with: --vocab FILE, or put it beside the checkpoint",
+            )
+        return self.config, self.vocab
 
 
-def resolve(source: str, base: Path, mirror: str | None = None) -> str | Path:
+@dataclass(frozen=True)
+class Texts:
+    """Config and vocabulary that do not lie beside their checkpoint: a fine-tuned one's are its ancestor's.
+
+    Attributes:
+        config: bert_config.json, or None.
+        vocab: vocab.txt, or None.
+    """
+
+    config: Path | None = None
+    vocab: Path | None = None
+
+    @classmethod
+    def of(cls, release: Release, base: Path) -> Texts:
+        """Those that a family file names, which are paths beside it."""
+        return cls(
+            None if release.config_file is None else base / release.config_file,
+            None if release.vocab_file is None else base / release.vocab_file,
+        )
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of those that are given, by what they are.
+
+        Raises:
+            SourceError: One cannot be read.
+        """
+        given = {"config": self.config, "vocab": self.vocab}
+        return {name: _digest(path)[0] for name, path in given.items() if path is not None}
+
+
+NO_TEXTS = Texts()
+
+
+@dataclass(frozen=True)
+class Member:
+    """An archive inside a bundle: a zip of zips, as all_bert_models.zip is.
+
+    Attributes:
+        bundle: The zip of zips.
+        entry: Name of the archive in it.
+        size: Its bytes.
+        crc: Its CRC-32, by the bundle.
+    """
+
+    bundle: Path
+    entry: str
+    size: int
+    crc: int
+
+    @property
+    def name(self) -> str:
+        """The archive's own name."""
+        return PurePosixPath(self.entry).name
+
+    def taken_out(self, downloads: Path) -> Path:
+        """The archive as a file of its own, which is kept for the next run.
+
+        Raises:
+            SourceError: The bundle is damaged, or the disk is full.
+        """
+        folder = downloads / f"{self.crc:08x}-{self.size}"
+        target = folder / self.name
+        with _disk(self.name):
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(target.with_name(target.name + ".lock")):
+                if not target.exists():
+                    part = target.with_name(target.name + ".part")
+                    with (
+                        _sound(self.bundle),
+                        zipfile.ZipFile(self.bundle) as archive,
+                        archive.open(self.entry) as packed,
+                        part.open("wb") as unpacked,
+                    ):
+                        _copy(packed, unpacked, self.size, f"{self.bundle.name}: {self.entry}")
+                    os.replace(part, target)  # noqa: PTH105 - replaces on every platform
+        return target
+
+
+Location = str | Path | Member
+"""Where an archive is: a URL, a path, or in a bundle."""
+
+
+def members(bundle: Path) -> dict[str, Member]:
+    """The archives in a zip of zips, by their own names.
+
+    Raises:
+        SourceError: It must not be opened, is damaged, or holds none.
+    """
+    with _disk(bundle.name), _sound(bundle), zipfile.ZipFile(bundle) as archive:
+        entries = archive.infolist()
+        _check_entries(bundle, entries)
+    zips = [e for e in entries if e.filename.lower().endswith(".zip") and not e.filename.startswith("__MACOSX/")]
+    found = {member.name: member for member in (Member(bundle, e.filename, e.file_size, e.CRC) for e in zips)}
+    if not found:
+        raise SourceError(
+            f"{bundle.name} holds no archives", hint="a bundle is a zip of zips; for one checkpoint give --repo-id too"
+        )
+    return found
+
+
+def resolve(source: str, base: Path, mirror: str | None = None) -> Location:
     """Where a release's source is taken from.
 
     Args:
         source: As the family file writes it: an https URL, or a path relative to `base`.
         base: The directory of the family file.
-        mirror: A directory or URL that holds the archives under the names they have in the family, or None.
+        mirror: A directory, URL or bundle that holds the archives under the names they have in the family, or None.
 
     Returns:
-        A URL as a string, or a path.
+        A URL as a string, a path, or a member of a bundle.
 
     Raises:
         SourceError: The URL is not https, or the mirror is neither a directory nor a URL, or lacks the archive.
@@ -107,6 +232,13 @@ def resolve(source: str, base: Path, mirror: str | None = None) -> str | Path:
         if not is_allowed_url(mirror):
             raise SourceError(f"the mirror {mirror} is not https", hint="plain http is taken from this machine alone")
         return f"{mirror.rstrip('/')}/{name}"
+    if Path(mirror).is_file():
+        if (member := members(Path(mirror)).get(name)) is None:
+            raise SourceError(
+                f"the bundle {Path(mirror).name} has no {name}",
+                hint="it holds the archives under the names that they have in the family's URLs",
+            )
+        return member
     for candidate in (Path(mirror) / name, Path(mirror) / PurePosixPath(name).stem):
         if candidate.exists():
             return candidate
@@ -116,12 +248,18 @@ def resolve(source: str, base: Path, mirror: str | None = None) -> str | Path:
     )
 
 
-def display_name(location: str | Path) -> str:
+def display_name(location: Location) -> str:
     """What may be written about a location: a URL without its query, which may hold a secret; a path's last part."""
     return location.partition("?")[0].partition("#")[0] if isinstance(location, str) else location.name
 
 
-def fetch(location: str | Path, downloads: Path, pin: Pin | None = None, progress: Progress | None = None) -> Archive:
+def fetch(
+    location: Location,
+    downloads: Path,
+    pin: Pin | None = None,
+    progress: Progress | None = None,
+    texts: Texts = NO_TEXTS,
+) -> Archive:
     """Bring a source to this machine and check it against its pin.
 
     A download goes to a `.part` file that a later run resumes, and gets its name when size and digest are right.
@@ -131,12 +269,15 @@ def fetch(location: str | Path, downloads: Path, pin: Pin | None = None, progres
         downloads: Directory that keeps downloaded archives.
         pin: What the source must be; None takes what comes.
         progress: Told about the bytes of a download.
+        texts: Config and vocabulary that are given apart; what lies beside a checkpoint is not looked for then.
 
     Raises:
         SourceError: The source is not there, does not come, or is not the pinned one.
     """
     if isinstance(location, str):
         return _download(location, downloads, pin, progress or (lambda _done, _total: None))
+    if isinstance(location, Member):
+        location = location.taken_out(downloads)
     if location.is_file() and not _CHECKPOINT_FILE.search(location.name):
         if location.suffix.lower() != ".zip" and not zipfile.is_zipfile(location):
             raise SourceError(
@@ -145,13 +286,15 @@ def fetch(location: str | Path, downloads: Path, pin: Pin | None = None, progres
             )
         archive = Archive(location.name, location, *_digest(location))
     else:
-        archive = _digest_files(location)
+        archive = _digest_files(location, texts)
     _check(archive.name, archive.sha256, archive.size, pin)
     return archive
 
 
-def size_of(location: str | Path) -> int | None:
+def size_of(location: Location) -> int | None:
     """Bytes of an archive, as far as the disk or the server tell; None when nobody can tell."""
+    if isinstance(location, Member):
+        return location.size
     if isinstance(location, Path):
         return location.stat().st_size if location.is_file() else 0
     import httpx2
@@ -165,68 +308,75 @@ def size_of(location: str | Path) -> int | None:
 
 
 @contextmanager
-def opened(archive: Archive, scratch: Path) -> Iterator[Files]:
+def opened(archive: Archive, scratch: Path, texts: Texts = NO_TEXTS) -> Iterator[Files]:
     """The files of the checkpoint in an archive, for the time of the `with` block.
 
     A zip is unpacked below `scratch` (and in it, zips of checkpoints are not looked into); directories and prefixes are
     used where they are. What was unpacked is removed at the end.
 
+    Args:
+        archive: What `fetch` gave.
+        scratch: Directory to unpack to; it is emptied.
+        texts: Config and vocabulary that are given apart.
+
     Raises:
         SourceError: The archive must not be opened, is damaged, or does not hold exactly one checkpoint.
     """
     if not archive.path.is_file():
-        yield find(archive.path)
+        yield find(archive.path, texts)
         return
     name = PurePosixPath(archive.name).name
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
         unpack(archive.path, scratch)
-        yield find(scratch, packed_as=name)
+        yield find(scratch, texts, packed_as=name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def find(path: Path, *, packed_as: str | None = None) -> Files:
+def find(path: Path, texts: Texts = NO_TEXTS, *, packed_as: str | None = None) -> Files:
     """The one checkpoint at a directory (any depth) or prefix, with its config and vocabulary.
 
     The text file `checkpoint` that TensorFlow writes beside checkpoints is never read: it can point anywhere.
 
     Args:
         path: The directory or prefix.
+        texts: Config and vocabulary that are given apart.
         packed_as: Name of the archive that was unpacked there, for messages.
 
     Raises:
-        SourceError: There is no checkpoint or more than one, or config or vocabulary are missing.
+        SourceError: There is no checkpoint or more than one, or more than one config or vocabulary.
     """
+    name = packed_as or path.name
     if path.is_dir():
         # Names that begin with a dot are what desktop systems leave beside files (`._bert_model.ckpt.index`).
         found = (p for p in path.rglob("*.index") if p.is_file() and not p.name.startswith("."))
         prefixes = sorted(
-            p.with_name(p.name.removesuffix(".index"))
-            for p in found
-            if p.name != "variables.index" or not (p.parent.parent / "saved_model.pb").exists()
+            (p.with_name(p.name.removesuffix(".index")) for p in found if not _is_of_saved_model(p)), key=_by_number
         )
         if not prefixes:
-            what = "a SavedModel" if any(path.rglob("saved_model.pb")) else "no TensorFlow checkpoint (no *.index file)"
-            raise SourceError(
-                f"{packed_as or path.name} holds {what}",
-                hint="give the zip, the directory or the prefix of a TF checkpoint (PREFIX.index, PREFIX.data-*)",
-            )
+            raise _no_checkpoint(path, name)
         if len(prefixes) > 1:
-            names = ", ".join(str(p.relative_to(path)) for p in prefixes[:8])
+            # The one with the highest number may be the last before a crash, or worse than an earlier one.
+            names = "".join(f"\n  {p.relative_to(path)}" for p in prefixes[:20])
+            more = f"\n  … and {len(prefixes) - 20} more" if len(prefixes) > 20 else ""
             raise SourceError(
-                f"{packed_as or path.name} holds {len(prefixes)} checkpoints: {names}{' …' * (len(prefixes) > 8)}",
+                f"{name} holds {len(prefixes)} checkpoints, and which one is meant is not guessed:{names}{more}",
                 hint="unpack it, and give one of them by its prefix"
                 if packed_as
-                else f"say which one by its prefix, for example {prefixes[-1]}",
+                else f"give one of them by its prefix, for example {prefixes[-1]}",
             )
         prefix, root = prefixes[0], path
     else:
         prefix = _prefix(path)
         root = prefix.parent
-    files = Files(prefix, _beside(prefix, root, "bert_config.json"), _beside(prefix, root, "vocab.txt"))
+    config = texts.config or _beside(prefix, root, CONFIG_NAMES)
+    vocab = texts.vocab or _beside(prefix, root, ("vocab.txt",))
+    files = Files(prefix, config, vocab)
     for file in files.all():
+        if not file.exists():
+            raise SourceError(f"{file} is not there", hint="check the path")
         if not file.is_file():
             raise SourceError(
                 f"{file.name} is no ordinary file", hint="a checkpoint's files are files, not pipes or devices"
@@ -236,6 +386,32 @@ def find(path: Path, *, packed_as: str | None = None) -> Files:
         except UnicodeEncodeError:
             raise SourceError(f"the file name {file.name!r} is not UTF-8", hint="rename it") from None
     return files
+
+
+def _is_of_saved_model(index: Path) -> bool:
+    """Whether an index is `variables/variables.index` of a SavedModel."""
+    folder = index.parent.parent
+    return index.name == "variables.index" and any((folder / name).exists() for name in _SAVED_MODEL)
+
+
+def _by_number(prefix: Path) -> list[tuple[int, str]]:
+    """Sorts `model.ckpt-900` before `model.ckpt-1000`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d{1,18})", str(prefix))]
+
+
+def _no_checkpoint(path: Path, name: str) -> SourceError:
+    saved = next((p for marker in _SAVED_MODEL for p in sorted(path.rglob(marker))), None)
+    if saved is None:
+        hint = "give the zip, the directory or the prefix of a TF checkpoint (PREFIX.index, PREFIX.data-*)"
+        if any(p.suffix in (".safetensors", ".bin", ".h5", ".keras") for p in path.rglob("*")):
+            hint = "what lies there is no TensorFlow checkpoint; transformers or Keras load such files themselves"
+        return SourceError(f"{name} holds no TensorFlow checkpoint (no *.index file)", hint=hint)
+    variables = saved.parent / "variables" / "variables"
+    return SourceError(
+        f"{name} is a SavedModel ({saved.name}): a graph with its variables, made to be served",
+        hint="give the checkpoint that it was exported from. If an Estimator exported it, its variables have the names"
+        f" of a checkpoint: `hubpush inspect {variables}` shows them, and that prefix can be converted",
+    )
 
 
 def unpack(path: Path, into: Path) -> None:
@@ -248,34 +424,46 @@ def unpack(path: Path, into: Path) -> None:
     Raises:
         SourceError: The archive is one of these, or damaged.
     """
+    with _disk(path.name), _sound(path), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        _check_entries(path, entries)
+        for entry in entries:
+            target = into / entry.filename
+            if entry.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(entry) as packed, target.open("xb") as unpacked:
+                _copy(packed, unpacked, entry.file_size, f"{path.name}: {entry.filename}")
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """What reading a damaged zip raises, as an error of the source."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            _check_entries(path, entries)
-            for entry in entries:
-                target = into / entry.filename
-                if entry.is_dir():
-                    target.mkdir(parents=True, exist_ok=True)
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(entry) as packed, target.open("xb") as unpacked:
-                    _copy(packed, unpacked, entry.file_size, f"{path.name}: {entry.filename}")
+        yield
     # ValueError: names that are not UTF-8, offsets beyond every file.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise SourceError(
             f"{path.name} is not a sound zip: {error}", hint="fetch it again; compare its digest with the publisher's"
         ) from None
+
+
+@contextmanager
+def _disk(name: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise SourceError(f"{path.name} cannot be unpacked: {error}", hint="check the disk and the path") from None
+        raise SourceError(f"{name} cannot be unpacked: {error}", hint="check the disk and the path") from None
 
 
-def require_unchanged(archive: Archive) -> None:
+def require_unchanged(archive: Archive, texts: Texts = NO_TEXTS) -> None:
     """Check that a source on a disk is still what `fetch` saw: somebody may write to it meanwhile.
 
     Raises:
         SourceError: It is not.
     """
-    now = _digest(archive.path)[0] if archive.path.is_file() else _digest_files(archive.path).sha256
+    now = _digest(archive.path)[0] if archive.path.is_file() else _digest_files(archive.path, texts).sha256
     if now != archive.sha256:
         raise SourceError(
             f"{archive.name} was changed while it was converted", hint="let nobody write to it, and run again"
@@ -312,8 +500,8 @@ def _digest(path: Path) -> tuple[str, int]:
         raise SourceError(f"{path} cannot be read: {error.strerror}", hint="check the path") from None
 
 
-def _digest_files(path: Path) -> Archive:
-    files = find(path)
+def _digest_files(path: Path, texts: Texts) -> Archive:
+    files = find(path, texts)
     digest, size = hashlib.sha256(), 0
     for file in files.all():
         sha256, length = _digest(file)
@@ -352,18 +540,21 @@ def _prefix(path: Path) -> Path:
     return prefix
 
 
-def _beside(prefix: Path, root: Path, name: str) -> Path:
-    """A file beside the checkpoint, or the only one of that name below the root."""
-    near = prefix.parent / name
-    if near.is_file():
-        return near
-    found = sorted(p for p in root.rglob(name) if p.is_file())
-    if len(found) == 1:
-        return found[0]
-    raise SourceError(
-        f"{prefix.name} has {'no' if not found else f'{len(found)} possible'} {name}",
-        hint=f"put the {name} that was published with the checkpoint beside {prefix.name}.index",
-    )
+def _beside(prefix: Path, root: Path, names: tuple[str, ...]) -> Path | None:
+    """A file beside the checkpoint, or the only one of such a name below the root; None if there is none.
+
+    Raises:
+        SourceError: There are several.
+    """
+    near = [prefix.parent / name for name in names if (prefix.parent / name).is_file()]
+    found = near or sorted(p for name in names for p in root.rglob(name) if p.is_file())
+    if len(found) > 1:
+        shown = ", ".join(str(p.relative_to(root)) for p in found[:5])
+        raise SourceError(
+            f"{prefix.name} has {len(found)} possible {names[0]}: {shown}",
+            hint=f"put the one that was published with the checkpoint beside {prefix.name}.index, alone",
+        )
+    return found[0] if found else None
 
 
 def _glob_escape(name: str) -> str:

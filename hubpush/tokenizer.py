@@ -31,12 +31,13 @@ class Vocabulary:
     raw: bytes
 
 
-def read_vocab(path: Path, vocab_size: int) -> Vocabulary:
+def read_vocab(path: Path, vocab_size: int, lines_expected: int | None = None) -> Vocabulary:
     """Read vocab.txt and refuse what would shift an id.
 
     Args:
         path: The vocabulary.
         vocab_size: Rows of the embedding table; the vocabulary must have as many lines.
+        lines_expected: Number of lines, where somebody says that the table has more rows than that.
 
     Raises:
         TokenizerError: Byte order mark, carriage returns, empty or repeated lines, a missing special token, bytes that
@@ -83,9 +84,17 @@ def read_vocab(path: Path, vocab_size: int) -> Vocabulary:
         raise broken(f"lacks the special token(s) {', '.join(missing)}")
     if seen["[PAD]"] != 1:
         raise broken(f"has [PAD] on line {seen['[PAD]']}; the original code pads with id 0, the first line")
-    if len(lines) != vocab_size:
+    if lines_expected is not None and (len(lines) != lines_expected or lines_expected > vocab_size):
+        raise broken(f"has {len(lines):,} lines of {lines_expected:,} promised, for {vocab_size:,} word embeddings")
+    if lines_expected is None and len(lines) != vocab_size:
+        padded = (
+            f"if the embedding table was padded on purpose, a family file can say so: vocab_lines = {len(lines)}"
+            if len(lines) < vocab_size
+            else "use the vocab.txt that was published with the checkpoint"
+        )
         raise broken(
-            f"has {len(lines):,} lines, but the model has {vocab_size:,} word embeddings: ids would be shifted or lost"
+            f"has {len(lines):,} lines, but the model has {vocab_size:,} word embeddings: ids would be shifted or lost",
+            padded,
         )
     return Vocabulary(tuple(lines), raw)
 

@@ -45,10 +45,13 @@ ROUNDING = 2e-5
 VISIBLE = 1e-4
 
 
-def _rows(config: dict[str, Any], groups: frozenset[str]) -> Iterator[tuple[str, str, tuple[int, ...], bool]]:
+def _rows(
+    config: dict[str, Any], groups: frozenset[str], table: Architecture = BERT
+) -> Iterator[tuple[str, str, tuple[int, ...], bool]]:
     """Variable, key, shape and whether it is transposed, of every place in some groups."""
+    config = {"num_labels": 2, **config}  # as many as transformers makes when nobody says
     for group in groups:
-        for row in BERT.groups[group]:
+        for row in table.groups[group]:
             shape = tuple(dim if isinstance(dim, int) else config[dim] for dim in row.shape)
             for n in range(config["num_hidden_layers"]) if "{n}" in row.variable else [0]:
                 yield row.variable.replace("{n}", str(n)), row.key.replace("{n}", str(n)), shape, row.transposed
@@ -58,13 +61,24 @@ def _rows(config: dict[str, Any], groups: frozenset[str]) -> Iterator[tuple[str,
 
 
 def test_every_module_of_the_folder_is_registered() -> None:
-    """An architecture's module that nobody registered is a mistake, and so is a name that is not its model_type."""
+    """An architecture that nobody registered is a mistake, and so is a name that is not its own."""
     modules = {module.name for module in pkgutil.iter_modules(architectures.__path__)} - {"table"}
     assert modules
     for name in modules:
         module = importlib.import_module(f"hubpush.architectures.{name}")
-        assert any(known is module.ARCHITECTURE for known in ARCHITECTURES.values()), name
-    assert all(name == architecture.model_type for name, architecture in ARCHITECTURES.items())
+        found = [value for value in vars(module).values() if isinstance(value, Architecture)]
+        assert found, name
+        assert all(any(known is one for known in ARCHITECTURES.values()) for one in found), name
+    assert all(name == architecture.name for name, architecture in ARCHITECTURES.items())
+
+
+def test_scopes_tell_architectures_apart() -> None:
+    """No architecture's variables are in another's scope, so what a checkpoint holds is told by its names alone."""
+    for one in ARCHITECTURES.values():
+        names = {row.variable for rows in one.groups.values() for row in rows}
+        assert any(name.startswith(one.scope) for name in names)
+        for other in ARCHITECTURES.values():
+            assert other is one or not any(name.startswith(other.scope) for name in names), other.name
 
 
 @pytest.mark.parametrize(
@@ -77,54 +91,70 @@ def test_weight_map_is_the_graph_of_google(config: str, heads: tuple[str, ...]) 
     assert dict(ours) == google_bert.variables_of_graph(CONFIGS[config], heads)
 
 
-def test_every_key_and_every_variable_occurs_once() -> None:
+@pytest.mark.parametrize("table", ARCHITECTURES.values(), ids=lambda table: table.name)
+def test_every_key_and_every_variable_occurs_once(table: Architecture) -> None:
     """No two places share a variable or a key, with or without the prefix of classes with heads."""
-    rows = list(_rows(CONFIGS["deep"], frozenset(BERT.groups)))
+    rows = list(_rows(CONFIGS["deep"] | {"embedding_size": 4}, frozenset(table.groups), table))
     assert len({variable for variable, *_ in rows}) == len(rows)
     assert len({key for _, key, *_ in rows}) == len(rows)
-    assert len({key.removeprefix(BERT.base_prefix) for _, key, *_ in rows}) == len(rows)
+    assert len({key.removeprefix(table.base_prefix) for _, key, *_ in rows}) == len(rows)
+
+
+def _classes() -> list[Any]:
+    """Every class of every architecture; a headless one with a pooler of its own with and without it."""
+    return [
+        pytest.param(table, kind, pooler, id=f"{table.name}-{kind.name}-{'' if pooler else 'no '}pooler")
+        for table in ARCHITECTURES.values()
+        for kind in table.classes
+        for pooler in ([True, False] if kind.headless and "pooler" in kind.holds else [True])
+    ]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize(
-    ("model_class", "pooler"),
-    [(c, True) for c in BERT.classes] + [(c, False) for c in BERT.classes if c.headless],
-    ids=lambda value: getattr(value, "name", f"pooler={value}"),
-)
-def test_keys_are_the_state_dict_of_the_class(model_class: ModelClass, config: str, pooler: bool) -> None:
+@pytest.mark.parametrize("narrow", [False, True], ids=["", "narrow embeddings"])
+@pytest.mark.parametrize(("table", "model_class", "pooler"), _classes())
+def test_keys_are_the_state_dict_of_the_class(
+    table: Architecture, model_class: ModelClass, config: str, pooler: bool, narrow: bool
+) -> None:
     """Keys and transposed shapes of the groups a class holds are its state dict in transformers, tied copies aside."""
     import torch
     import transformers
 
     kind = getattr(transformers, model_class.name)
-    options = {"add_pooling_layer": pooler} if model_class.headless else {}
+    has_pooler = model_class.headless and "pooler" in model_class.holds
+    options = {"add_pooling_layer": pooler} if has_pooler else {}
+    sizes = CONFIGS[config] | {"embedding_size": 6 if narrow else CONFIGS[config]["hidden_size"]}
     with torch.device("meta"):
-        model = kind(transformers.BertConfig(**CONFIGS[config]), **options)
+        model = kind(kind.config_class(**sizes), **options)
     tied = set(kind._tied_weights_keys or ())
     theirs = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if key not in tied}
     groups = model_class.holds - (set() if pooler else {"pooler"})
+    groups -= {g for g, (one, other) in table.only_if_unequal.items() if sizes[one] == sizes[other]}
     ours = {
-        key.removeprefix(BERT.base_prefix) if model_class.headless else key: shape[::-1] if transposed else shape
-        for _, key, shape, transposed in _rows(CONFIGS[config], groups)
+        key.removeprefix(table.base_prefix) if model_class.headless else key: shape[::-1] if transposed else shape
+        for _, key, shape, transposed in _rows(sizes, groups, table)
     }
     assert ours == theirs
 
 
-@pytest.mark.parametrize("model_class", BERT.classes, ids=lambda c: c.name)
-def test_config_rows_are_what_transformers_writes(model_class: ModelClass, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("table", "model_class"),
+    [pytest.param(t, c, id=f"{t.name}-{c.name}") for t in ARCHITECTURES.values() for c in t.classes],
+)
+def test_config_rows_are_what_transformers_writes(table: Architecture, model_class: ModelClass, tmp_path: Path) -> None:
     """Keys and fixed values are those of save_pretrained's config.json, but for transformers_version."""
     import transformers
 
-    sizes = {row.key: TINY[row.key] for row in BERT.config if row.kind == "size"}
-    model = getattr(transformers, model_class.name)(transformers.BertConfig(**sizes))
-    model.save_pretrained(tmp_path)
+    sizes = {row.key: (TINY | {"embedding_size": 8})[row.key] for row in table.config if row.kind == "size"}
+    kind = getattr(transformers, model_class.name)
+    kind(kind.config_class(**sizes)).save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text("utf-8"))
     del written["transformers_version"]
     assert written.pop("architectures") == [model_class.name]
-    assert written.pop("model_type") == BERT.model_type
+    assert written.pop("model_type") == table.model_type
     assert written.pop("hidden_act") in ACTIVATIONS
-    assert written == sizes | {row.key: row.default for row in BERT.config if row.kind != "size"}
-    assert all(type(written[row.key]) is type(row.default) for row in BERT.config if row.kind != "size")
+    assert written == sizes | {row.key: row.default for row in table.config if row.kind != "size"}
+    assert all(type(written[row.key]) is type(row.default) for row in table.config if row.kind != "size")
 
 
 def test_the_first_class_that_fits_holds_most() -> None:
@@ -138,13 +168,12 @@ def test_the_first_class_that_fits_holds_most() -> None:
 # Fingerprint ---------------------------------------------------------------------------------------------------------
 
 
-def _changes(architecture: Architecture) -> Iterator[tuple[str, Architecture]]:
-    """The architecture with one thing changed that decides bytes, for every such thing."""
+def _changes(architecture: Architecture, kind: ModelClass) -> Iterator[tuple[str, Architecture]]:
+    """The architecture with one thing changed that decides the bytes of a class, for every such thing."""
     yield "model_type", replace(architecture, model_type="other")
     yield "base_prefix", replace(architecture, base_prefix="other.")
-    yield "required", replace(architecture, required=architecture.required | {"pooler"})
-    yield "training_state", replace(architecture, training_state={**architecture.training_state, ".+/lamb": "LAMB"})
-    for group, rows in architecture.groups.items():
+    for group in kind.holds:
+        rows = architecture.groups[group]
         for n, row in enumerate(rows):
             changes = {"variable": row.variable + "x", "key": row.key + "x", "shape": (*row.shape, 1)}
             for field, value in changes.items():
@@ -157,17 +186,11 @@ def _changes(architecture: Architecture) -> Iterator[tuple[str, Architecture]]:
             f"without {group}",
             replace(architecture, groups={k: v for k, v in architecture.groups.items() if k != group}),
         )
-    for n, kind in enumerate(architecture.classes):
-        changes = {
-            "name": "X",
-            "needs": kind.needs ^ {"nsp"},
-            "holds": kind.holds ^ {"nsp"},
-            "headless": not kind.headless,
-        }
-        for field, value in changes.items():
-            classes = (*architecture.classes[:n], replace(kind, **{field: value}), *architecture.classes[n + 1 :])
+    at = architecture.classes.index(kind)
+    for field, value in {"holds": kind.holds ^ {"nsp"}, "headless": not kind.headless}.items():
+        classes = (*architecture.classes[:at], replace(kind, **{field: value}), *architecture.classes[at + 1 :])
+        if field != "holds" or "nsp" in kind.holds:  # to hold what is not there is no other table
             yield f"{kind.name}: {field}", replace(architecture, classes=classes)
-    yield "order of classes", replace(architecture, classes=architecture.classes[::-1])
     for n, row in enumerate(architecture.config):
         others = [replace(row, key="other"), replace(row, default="other"), replace(row, default=...)]
         others += [replace(row, default=None), replace(row, kind="size" if row.kind != "size" else "rate")]
@@ -178,25 +201,37 @@ def _changes(architecture: Architecture) -> Iterator[tuple[str, Architecture]]:
     yield "another config key", replace(architecture, config=(*architecture.config, ConfigKey("x", "fixed", None)))
 
 
+PRETRAINING = BERT.classes[0]
+
+
 def test_fingerprint_changes_with_every_row() -> None:
     """No two tables that differ in anything that decides bytes share a fingerprint."""
-    seen = {BERT.fingerprint(): "the table itself"}
-    for what, changed in _changes(BERT):
-        found = changed.fingerprint()
-        assert found not in seen, f"{what} and {seen[found]}"
+    seen = {BERT.fingerprint(PRETRAINING.name): "the table itself"}
+    for what, changed in _changes(BERT, PRETRAINING):
+        found = changed.fingerprint(PRETRAINING.name)
+        if what != f"{PRETRAINING.name}: holds":  # the same as to lose the group's rows
+            assert found not in seen, f"{what} and {seen[found]}"
+        assert found != BERT.fingerprint(PRETRAINING.name), what
         seen[found] = what
     assert len(seen) > 150
+    layouts = {BERT.fingerprint(PRETRAINING.name, layout.name) for layout in BERT.layouts}
+    assert len(layouts | {BERT.fingerprint(PRETRAINING.name)}) == 1 + len(BERT.layouts)
+    kinds = {table.fingerprint(kind.name) for table in ARCHITECTURES.values() for kind in table.classes}
+    assert len(kinds) == sum(len(table.classes) for table in ARCHITECTURES.values())
 
 
 def test_fingerprint_leaves_out_what_decides_no_bytes() -> None:
-    """The forward pass and the Hub's task prove and describe the bytes, and leave the identity alone."""
+    """The forward pass, the Hub's task, other heads and what is left out leave the identity of a class alone."""
     described = tuple(replace(c, pipeline_tag="other") for c in BERT.classes)
-    assert replace(BERT, forward=dict, classes=described).fingerprint() == BERT.fingerprint()
+    other_heads = {name: rows for name, rows in BERT.groups.items() if name in PRETRAINING.holds}
+    changed = replace(BERT, forward=dict, classes=described, groups=other_heads, left_out={}, layouts=())
+    assert changed.fingerprint(PRETRAINING.name) == BERT.fingerprint(PRETRAINING.name)
+    assert replace(BERT, classes=(PRETRAINING,)).fingerprint(PRETRAINING.name) == BERT.fingerprint(PRETRAINING.name)
 
 
 def test_fingerprint_does_not_depend_on_the_process() -> None:
     """Another hash seed, another order of sets, the same fingerprint."""
-    program = "from hubpush.architectures import ARCHITECTURES as A; print(A['bert'].fingerprint())"
+    program = "from hubpush.architectures import ARCHITECTURES as A; print(A['bert'].fingerprint('BertForMaskedLM'))"
     for seed in ("0", "1", "4711"):
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -206,7 +241,7 @@ def test_fingerprint_does_not_depend_on_the_process() -> None:
             text=True,
             check=True,
         )
-        assert done.stdout.strip() == BERT.fingerprint()
+        assert done.stdout.strip() == BERT.fingerprint("BertForMaskedLM")
 
 
 # Forward pass --------------------------------------------------------------------------------------------------------

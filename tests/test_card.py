@@ -308,9 +308,9 @@ def test_the_title_states_the_float64_difference(tmp_path: Path) -> None:
 def test_the_widget_speaks_the_models_language(tmp_path: Path) -> None:
     """An English example is offered for English fill-mask models alone."""
     english, german = records.family().releases[0], records.family(language=("de",)).releases[0]
-    assert "widget" in card.front_matter(english, "fill-mask")
-    assert "widget" not in card.front_matter(german, "fill-mask")
-    assert "widget" not in card.front_matter(english, "feature-extraction")
+    assert "widget" in card.front_matter(english, "bert", "fill-mask")
+    assert "widget" not in card.front_matter(german, "bert", "fill-mask")
+    assert "widget" not in card.front_matter(english, "bert", "feature-extraction")
 
 
 def test_text_before_the_card_is_kept(tmp_path: Path) -> None:

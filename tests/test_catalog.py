@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 
 from hubpush import catalog
 from hubpush.architectures import ARCHITECTURES
-from hubpush.catalog import Family, Lock, Pin, Release, is_allowed_url, load, load_lock, select, single, write_lock
+from hubpush.catalog import (
+    Family,
+    Lock,
+    Pin,
+    Release,
+    is_allowed_url,
+    load,
+    load_lock,
+    read_labels,
+    select,
+    single,
+    write_lock,
+)
 from hubpush.errors import CatalogError, UsageError
 
 HEAD = 'format = 1\nname = "few"\ntitle = "Few"\nsummary = "A few."\n'
@@ -454,7 +466,7 @@ def test_a_single_checkpoint_is_a_family_of_one() -> None:
     assert family.name == release.name == release.title == "My-Bert"
     assert release.source == "/data/bert.zip"
     assert {key: getattr(release, key) for key in facts} == facts
-    assert (release.architecture, release.activation) == ("bert", "gelu_pytorch_tanh")
+    assert (release.architecture, release.activation) == (None, None)
 
 
 @pytest.mark.parametrize("repo_id", ["", "x", "/", "x/", "/x", "a/b/c", "o--o/x", "o/x..y", "o/x ", "../x", "o/x.git"])
@@ -489,10 +501,38 @@ def test_what_a_release_cannot_mean_is_refused(tmp_path: Path) -> None:
         assert "secret" not in str(found)
 
 
-def test_what_nobody_said_is_told(tmp_path: Path) -> None:
-    """An activation that the file names is no assumption; one that it does not name is."""
-    one, two = load(write(tmp_path, HEAD + RELEASE.format("a") + RELEASE.format("b") + 'activation = "gelu"\n'))[
-        0
-    ].releases
-    assert "gelu_pytorch_tanh" in one.assumptions[0]
-    assert two.assumptions == ()
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('part = "middle"', "discriminator, generator"),
+        ('part = "generator"\narchitecture = "bert"', "part: bert has no generator"),
+        ('task = "translation"', "text-classification"),
+        ('labels = ["a", "b", "a"]', "repeats 'a' of 0"),
+        ('labels = ["a", " b"]', "at most 200 printable"),
+        ('labels = ["a", ""]', "at least 1 character"),
+        ('activation_source = "a friend"', "`activation` is known from, which is missing"),
+        ("vocab_lines = 0", "greater than or equal to 1"),
+        ('averaged = "yes"', "valid boolean"),
+    ],
+)
+def test_what_is_asked_of_a_checkpoint_is_checked(tmp_path: Path, line: str, words: str) -> None:
+    """Part, task, labels and their like are refused in the family file when no checkpoint could have them."""
+    with pytest.raises(CatalogError, match=re.escape(words)):
+        load(write(tmp_path, HEAD + RELEASE.format("a") + line + "\n"))
+
+
+@pytest.mark.parametrize("text", ["b\na\n", "b\na", "\ufeffb\r\na\r\n"])
+def test_labels_are_the_lines_of_a_file(tmp_path: Path, text: str) -> None:
+    """One name a line, in the file's order, whatever an editor does to ends of lines."""
+    (tmp_path / "labels.txt").write_bytes(text.encode())
+    assert read_labels(tmp_path / "labels.txt") == ("b", "a")
+
+
+@pytest.mark.parametrize("text", ['{"0": "a"}', '["a", "b"]', None])
+def test_a_label_file_of_another_form_is_refused(tmp_path: Path, text: str | None) -> None:
+    """JSON is not taken for labels, and a file that is not there is named."""
+    if text is not None:
+        (tmp_path / "labels.txt").write_text(text)
+    with pytest.raises(UsageError, match=r"labels\.txt") as caught:
+        read_labels(tmp_path / "labels.txt")
+    assert "one label a line" in caught.value.hint

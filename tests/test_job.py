@@ -32,11 +32,11 @@ def test_the_card_repeats_what_was_asked(shop: Workshop, checkpoint: Path) -> No
     text = shop.single(checkpoint, *options, "--no-parity", "--dry-run").out
     command = next(line for line in text.splitlines() if line.startswith("hubpush convert-and-upload"))
     asked = "--source checkpoint --repo-id me/mine --license mit --language en --language de"
-    assert f"{asked} --uncased --activation gelu" in command
+    assert f"{asked} --activation gelu --uncased" in command
     assert "The activation: chosen with --activation." in text
     assert "language:\n- en\n- de\n" in text
     family = shop.main_job("tiny-b", "--uncased", "--activation", "gelu", "--no-parity", "--dry-run").out
-    assert "--org acme tiny-b --uncased --activation gelu" in family
+    assert "--org acme tiny-b --activation gelu --uncased" in family
     assert "The activation: chosen with --activation." in family
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,17 @@ from hubpush import manifest
 from hubpush.catalog import Release
 from hubpush.errors import DriftError
 from tests import records
+
+BERT = manifest.ARCHITECTURES["bert"]
+MODEL = manifest.Model(
+    model_class="BertForPreTraining",
+    heads=("mlm", "nsp", "pooler"),
+    parameters=1,
+    cased=False,
+    activation="gelu_pytorch_tanh",
+    config={},
+    variables=1,
+)
 
 
 @pytest.fixture
@@ -66,20 +78,32 @@ def test_git_ids_are_gits_own(tmp_path: Path) -> None:
 
 
 def test_weights_identity_follows_what_decides_the_bytes_and_nothing_else() -> None:
-    """Source, architecture, casing and activation change the identity; prose and expectations do not."""
-    one = records.family().releases[0]
+    """What is asked for, and what was found where nothing was asked, change it; prose and expectations do not."""
+    one = records.family().releases[0].model_copy(update={"cased": None})
 
-    def identity(release: Release = one, source: str = "a" * 64, *, cased: bool = False) -> str:
-        return manifest.weights_inputs(release, source, cased=cased)
+    def identity(source: str = "a" * 64, texts: dict[str, str] | None = None, found: Any = MODEL, **asked: Any) -> str:
+        return manifest.weights_inputs(one.model_copy(update=asked), source, found, texts)
 
-    prose = {"title": "Another", "license": "mit", "config": {"hidden_size": 1}, "cased": None}
-    assert identity() == identity(one.model_copy(update=prose))
+    said = {"title": "Another", "license": "mit", "config": {"hidden_size": 1}, "cased": False, "architecture": "bert"}
+    assert identity() == identity(**said, activation="gelu_pytorch_tanh", texts={})
     others = {
         identity(source="b" * 64),
         identity(cased=True),
-        identity(one.model_copy(update={"activation": "gelu"})),
+        identity(activation="gelu"),
+        identity(task="fill-mask"),
+        identity(labels=("a", "b")),
+        identity(averaged=True),
+        identity(texts={"config": "c" * 64}),
+        identity(texts={"vocab": "c" * 64}),
+        identity(found=MODEL.model_copy(update={"model_class": "BertModel"})),
+        identity(found=MODEL.model_copy(update={"layout": BERT.layouts[0].name})),
+        identity(found=MODEL.model_copy(update={"architecture": "electra-generator", "model_class": "ElectraModel"})),
+        identity(
+            found=MODEL.model_copy(update={"architecture": "electra-discriminator", "model_class": "ElectraModel"})
+        ),
     }
-    assert len(others | {identity()}) == 4
+    assert len(others | {identity()}) == 13
+    assert identity(found=MODEL.model_copy(update={"cased": True})) == identity(cased=True)
 
 
 def test_card_identity_ignores_keys_that_were_not_there(build: manifest.Build) -> None:
@@ -133,13 +157,12 @@ def test_records_that_no_card_could_show_are_refused(
 def test_format_and_table_are_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     """A raised output format, or another table of the architecture, is another conversion."""
     release = Release(name="n", title="t", source="s.zip", license="mit")
-    found = {manifest.weights_inputs(release, "0" * 64, cased=True)}
+    found = {manifest.weights_inputs(release, "0" * 64, MODEL)}
     with monkeypatch.context() as patch:
         patch.setattr(manifest, "OUTPUT_FORMAT", manifest.OUTPUT_FORMAT + 1)
-        found.add(manifest.weights_inputs(release, "0" * 64, cased=True))
-    bert = manifest.ARCHITECTURES["bert"]
-    monkeypatch.setattr(manifest, "ARCHITECTURES", {"bert": replace(bert, base_prefix="other.")})
-    found.add(manifest.weights_inputs(release, "0" * 64, cased=True))
+        found.add(manifest.weights_inputs(release, "0" * 64, MODEL))
+    monkeypatch.setattr(manifest, "ARCHITECTURES", {"bert": replace(BERT, base_prefix="other.")})
+    found.add(manifest.weights_inputs(release, "0" * 64, MODEL))
     assert len(found) == 3
 
 

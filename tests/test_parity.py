@@ -420,13 +420,13 @@ def test_a_checkpoint_that_tensorflow_refuses_is_an_error_of_the_checkpoint(made
 
     shutil.copytree(made.files.prefix.parent, tmp_path / "gone")
     prefix = tmp_path / "gone" / made.files.prefix.name
-    graph = Graph(prefix, BERT, made.conversion.account.heads, made.conversion.original)
+    graph = Graph(prefix, BERT, made.conversion.account, made.conversion.original)
     next(prefix.parent.glob("*.data-*")).unlink()
     with pytest.raises(CheckpointError, match="TensorFlow cannot read"):
         graph.read("bert/pooler/dense/kernel")
     prefix.with_name(prefix.name + ".index").write_bytes(b"short")
     with pytest.raises(CheckpointError, match="TensorFlow cannot read"):
-        Graph(prefix, BERT, made.conversion.account.heads, made.conversion.original)
+        Graph(prefix, BERT, made.conversion.account, made.conversion.original)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ def test_class_without_the_heads_is_a_parity_error(made: Made, tmp_path: Path) -
     """A config.json that names a class without the checkpoint's heads is refused, with the outputs that are gone."""
     shutil.copytree(made.folder, tmp_path / "mutated")
     _set("config.json", "architectures", ["BertForMaskedLM"])(tmp_path / "mutated")
-    with pytest.raises(ParityError, match="different outputs: nsp_logits, pooled_output"):
+    with pytest.raises(ParityError, match="different outputs: mlm_logits, nsp_logits, pooled_output"):
         made.measure(tmp_path / "mutated")
 
 
@@ -510,9 +510,9 @@ def test_numbers_are_the_differences_of_the_outputs(dtype: str, made: Made, repo
     from hubpush.parity.graph import Graph
     from hubpush.parity.published import Published
 
-    heads = made.conversion.account.heads
-    graph = Graph(made.files.prefix, BERT, heads, made.conversion.original)
-    model = Published(made.folder, heads)
+    account = made.conversion.account
+    graph = Graph(made.files.prefix, BERT, account, made.conversion.original)
+    model = Published(made.folder, account.heads, account.model_class.logits)
     ours, theirs, floors = [], [], []
     for inputs in probes.encode(model.tokenizer, LENGTH):
         real = inputs["attention_mask"] == 1

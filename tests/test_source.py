@@ -665,7 +665,7 @@ def test_all_data_files_belong_to_the_checkpoint(tmp_path: Path) -> None:
 def test_several_checkpoints_are_listed_and_refused(here: Path) -> None:
     """Which of several checkpoints is meant is never guessed: all are named, and one prefix chooses one."""
     shutil.copytree(here, here / "sub")
-    with pytest.raises(SourceError, match=rf"here holds 2 checkpoints: {PREFIX}, sub.{PREFIX}$") as caught:
+    with pytest.raises(SourceError, match=rf"here holds 2 checkpoints.*:\n  {PREFIX}\n  sub.{PREFIX}$") as caught:
         find(here)
     assert str(here / "sub" / PREFIX) in caught.value.hint
     assert find(here / PREFIX).prefix == here / PREFIX
@@ -683,8 +683,9 @@ def test_a_saved_model_is_recognised(tmp_path: Path, with_variables: bool) -> No
     if with_variables:
         (tmp_path / "m" / "variables" / "variables.index").touch()
         (tmp_path / "m" / "variables" / "variables.data-00000-of-00001").touch()
-    with pytest.raises(SourceError, match=r"^m holds a SavedModel$"):
+    with pytest.raises(SourceError, match=r"^m is a SavedModel \(saved_model.pb\)") as caught:
         find(tmp_path / "m")
+    assert str(tmp_path / "m" / "variables" / "variables") in caught.value.hint
 
 
 def test_a_checkpoint_beside_a_saved_model_is_found(here: Path) -> None:
@@ -729,8 +730,9 @@ def test_a_file_that_is_missing_or_ambiguous_is_named(here: Path, name: str) -> 
         path.unlink()
     for way in (here, here / PREFIX):
         with pytest.raises(SourceError, match=rf"has no {name}") as caught:
-            find(way)
-        assert f"{PREFIX}.index" in caught.value.hint
+            find(way).require()
+        assert "beside the checkpoint" in caught.value.hint
+        assert ("--vocab" if name == "vocab.txt" else "--config") in caught.value.hint
 
 
 def test_what_a_mac_leaves_beside_files_is_no_checkpoint(here: Path) -> None:

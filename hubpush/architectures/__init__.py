@@ -9,9 +9,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from hubpush.architectures import bert
-from hubpush.architectures.table import ACTIVATIONS, Activation, Architecture, ConfigKey, ModelClass, Weight
+from hubpush.architectures import bert, electra
+from hubpush.architectures.table import (
+    ACTIVATIONS,
+    Activation,
+    Architecture,
+    ConfigKey,
+    Layout,
+    LayoutRow,
+    Logits,
+    ModelClass,
+    Weight,
+)
 
-ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({"bert": bert.ARCHITECTURE})
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+    {architecture.name: architecture for architecture in (bert.ARCHITECTURE, electra.DISCRIMINATOR, electra.GENERATOR)}
+)
 
-__all__ = ["ACTIVATIONS", "ARCHITECTURES", "Activation", "Architecture", "ConfigKey", "ModelClass", "Weight"]
+__all__ = [
+    "ACTIVATIONS",
+    "ARCHITECTURES",
+    "Activation",
+    "Architecture",
+    "ConfigKey",
+    "Layout",
+    "LayoutRow",
+    "Logits",
+    "ModelClass",
+    "Weight",
+]

@@ -7,11 +7,20 @@ variable names, shapes and arithmetic; Devlin et al., arXiv:1810.04805, for the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hubpush.architectures.table import Activation, Architecture, ConfigKey, ModelClass, Weight
+from hubpush.architectures.table import (
+    Activation,
+    Architecture,
+    ConfigKey,
+    Layout,
+    LayoutRow,
+    Logits,
+    ModelClass,
+    Weight,
+)
 
 if TYPE_CHECKING:  # the tables are read by commands that need no numpy
     import numpy as np
@@ -21,82 +30,126 @@ LAYER_NORM_EPSILON = 1e-12
 """tf.contrib.layers.layer_norm's epsilon for float32, which the original code uses without naming it."""
 
 
-def _dense(variable: str, key: str, inputs: str, outputs: str) -> tuple[Weight, Weight]:
+def dense(variable: str, key: str, inputs: str, outputs: str) -> tuple[Weight, Weight]:
+    """The rows of a dense layer."""
     return (
         Weight(f"{variable}/kernel", f"{key}.weight", (inputs, outputs)),
         Weight(f"{variable}/bias", f"{key}.bias", (outputs,)),
     )
 
 
-def _layer_norm(variable: str, key: str) -> tuple[Weight, Weight]:
+def layer_norm(variable: str, key: str, size: str = "hidden_size") -> tuple[Weight, Weight]:
+    """The rows of a layer norm."""
     return (
-        Weight(f"{variable}/LayerNorm/gamma", f"{key}.LayerNorm.weight", ("hidden_size",)),
-        Weight(f"{variable}/LayerNorm/beta", f"{key}.LayerNorm.bias", ("hidden_size",)),
+        Weight(f"{variable}/LayerNorm/gamma", f"{key}.LayerNorm.weight", (size,)),
+        Weight(f"{variable}/LayerNorm/beta", f"{key}.LayerNorm.bias", (size,)),
     )
 
 
 _H, _I, _V = "hidden_size", "intermediate_size", "vocab_size"
-_LAYER, _TO = "bert/encoder/layer_{n}", "bert.encoder.layer.{n}"
+
+
+def embeddings(variable: str, key: str, size: str = _H) -> tuple[Weight, ...]:
+    """The rows of the embeddings below a scope."""
+    tables = (("word", _V), ("position", "max_position_embeddings"), ("token_type", "type_vocab_size"))
+    return (
+        *(Weight(f"{variable}/{name}_embeddings", f"{key}.{name}_embeddings.weight", (n, size)) for name, n in tables),
+        *layer_norm(variable, key, size),
+    )
+
+
+def layers(variable: str, key: str) -> tuple[Weight, ...]:
+    """The rows of the transformer layers below a scope."""
+    return (
+        *dense(f"{variable}/attention/self/query", f"{key}.attention.self.query", _H, _H),
+        *dense(f"{variable}/attention/self/key", f"{key}.attention.self.key", _H, _H),
+        *dense(f"{variable}/attention/self/value", f"{key}.attention.self.value", _H, _H),
+        *dense(f"{variable}/attention/output/dense", f"{key}.attention.output.dense", _H, _H),
+        *layer_norm(f"{variable}/attention/output", f"{key}.attention.output"),
+        *dense(f"{variable}/intermediate/dense", f"{key}.intermediate.dense", _H, _I),
+        *dense(f"{variable}/output/dense", f"{key}.output.dense", _I, _H),
+        *layer_norm(f"{variable}/output", f"{key}.output"),
+    )
+
 
 GROUPS: Mapping[str, tuple[Weight, ...]] = MappingProxyType(
     {
-        "embeddings": (
-            Weight("bert/embeddings/word_embeddings", "bert.embeddings.word_embeddings.weight", (_V, _H)),
-            Weight(
-                "bert/embeddings/position_embeddings",
-                "bert.embeddings.position_embeddings.weight",
-                ("max_position_embeddings", _H),
-            ),
-            Weight(
-                "bert/embeddings/token_type_embeddings",
-                "bert.embeddings.token_type_embeddings.weight",
-                ("type_vocab_size", _H),
-            ),
-            *_layer_norm("bert/embeddings", "bert.embeddings"),
-        ),
-        "layers": (
-            *_dense(f"{_LAYER}/attention/self/query", f"{_TO}.attention.self.query", _H, _H),
-            *_dense(f"{_LAYER}/attention/self/key", f"{_TO}.attention.self.key", _H, _H),
-            *_dense(f"{_LAYER}/attention/self/value", f"{_TO}.attention.self.value", _H, _H),
-            *_dense(f"{_LAYER}/attention/output/dense", f"{_TO}.attention.output.dense", _H, _H),
-            *_layer_norm(f"{_LAYER}/attention/output", f"{_TO}.attention.output"),
-            *_dense(f"{_LAYER}/intermediate/dense", f"{_TO}.intermediate.dense", _H, _I),
-            *_dense(f"{_LAYER}/output/dense", f"{_TO}.output.dense", _I, _H),
-            *_layer_norm(f"{_LAYER}/output", f"{_TO}.output"),
-        ),
-        "pooler": _dense("bert/pooler/dense", "bert.pooler.dense", _H, _H),
+        "embeddings": embeddings("bert/embeddings", "bert.embeddings"),
+        "layers": layers("bert/encoder/layer_{n}", "bert.encoder.layer.{n}"),
+        "pooler": dense("bert/pooler/dense", "bert.pooler.dense", _H, _H),
         "mlm": (
-            *_dense("cls/predictions/transform/dense", "cls.predictions.transform.dense", _H, _H),
-            *_layer_norm("cls/predictions/transform", "cls.predictions.transform"),
+            *dense("cls/predictions/transform/dense", "cls.predictions.transform.dense", _H, _H),
+            *layer_norm("cls/predictions/transform", "cls.predictions.transform"),
             Weight("cls/predictions/output_bias", "cls.predictions.bias", (_V,)),
         ),
         "nsp": (
             Weight("cls/seq_relationship/output_weights", "cls.seq_relationship.weight", (2, _H)),
             Weight("cls/seq_relationship/output_bias", "cls.seq_relationship.bias", (2,)),
         ),
+        # run_classifier.py names its head so, and so do the token classifiers that were made from it.
+        "classifier": (
+            Weight("output_weights", "classifier.weight", ("num_labels", _H)),
+            Weight("output_bias", "classifier.bias", ("num_labels",)),
+        ),
+        # run_squad.py; its two rows are the start and the end of the answer.
+        "squad": (
+            Weight("cls/squad/output_weights", "qa_outputs.weight", (2, _H)),
+            Weight("cls/squad/output_bias", "qa_outputs.bias", (2,)),
+        ),
     }
 )
 
 _ENCODER = frozenset({"embeddings", "layers"})
 
+
+def _class(name: str, needs: set[str], task: str, *logits: Logits, **more: Any) -> ModelClass:
+    return ModelClass(name, frozenset(needs), _ENCODER | needs, False, task, logits, **more)
+
+
 CLASSES = (
-    ModelClass(
+    _class(
         "BertForPreTraining",
-        frozenset({"pooler", "mlm", "nsp"}),
-        _ENCODER | {"pooler", "mlm", "nsp"},
-        False,
+        {"pooler", "mlm", "nsp"},
         "fill-mask",
+        Logits("nsp_logits", ("seq_relationship_logits",), per_token=False),
+        Logits("mlm_logits", ("prediction_logits",)),
     ),
-    ModelClass("BertForMaskedLM", frozenset({"mlm"}), _ENCODER | {"mlm"}, False, "fill-mask"),
+    _class("BertForMaskedLM", {"mlm"}, "fill-mask", Logits("mlm_logits", ("logits",))),
+    _class(
+        "BertForSequenceClassification",
+        {"pooler", "classifier"},
+        "text-classification",
+        Logits("logits", ("logits",), per_token=False),
+        is_asked_for=True,
+    ),
+    _class(
+        "BertForTokenClassification",
+        {"classifier"},
+        "token-classification",
+        Logits("logits", ("logits",)),
+        is_asked_for=True,
+    ),
+    _class(
+        "BertForQuestionAnswering",
+        {"squad"},
+        "question-answering",
+        Logits("span_logits", ("start_logits", "end_logits")),
+    ),
     ModelClass("BertModel", frozenset(), _ENCODER | {"pooler"}, True, "feature-extraction"),
 )
 
 TRAINING_STATE: Mapping[str, str] = MappingProxyType(
     {
         r"global_step": "the training step counter",
-        r".+/adam_[mv]": "Adam's moments (optimization.py of google-research/bert)",
+        r".+/(adam|lamb)_[mv]": "the optimizer's moments (optimization.py of google-research/bert, and LAMB's like it)",
+        r".+/(Adam|AdamW|LAMB|Momentum)(_\d)?|beta[12]_power": "the optimizer's slots (tf.train's own optimizers)",
+        r"(.+/)?(current_)?loss_scale|(.+/)?(good|bad)_steps": "the loss scale of training in mixed precision",
+        r"_CHECKPOINTABLE_OBJECT_GRAPH|(save_counter|global_step|optimizer)/.+": "TensorFlow 2's own records",
+        r".+/\.OPTIMIZER_SLOT/.+": "the optimizer's slots (TensorFlow 2)",
+        r"(encoder|model)/_token_importance_embed/.+": "the tokens' importance while training (token dropping)",
     }
 )
+"""What training leaves in a checkpoint; any architecture's."""
 
 CONFIG = (
     ConfigKey("add_cross_attention", "fixed", False),
@@ -134,6 +187,96 @@ IGNORED_CONFIG = frozenset(
 )
 
 
+class Original:
+    """The arithmetic of `modeling.py` in one precision, over variables that are read by name.
+
+    Args:
+        tf: The `tensorflow` module.
+        read: Gives a variable of the checkpoint by its name.
+        config: The original config.
+        activation: The GELU form to compute.
+        inputs: `input_ids`, `attention_mask`, `token_type_ids`, each [batch, length].
+        dtype: `float64` or `float32`.
+    """
+
+    def __init__(
+        self,
+        tf: Any,
+        read: Callable[[str], npt.NDArray[Any]],
+        config: Mapping[str, Any],
+        activation: Activation,
+        inputs: Mapping[str, npt.NDArray[np.int32]],
+        dtype: str,
+    ) -> None:
+        self.tf, self.read, self.config = tf, read, config
+        self.activation, self.inputs, self.dtype = activation, inputs, dtype
+
+    def variable(self, name: str) -> Any:
+        """A variable of the checkpoint, in the precision of this run."""
+        return self.tf.cast(self.tf.constant(self.read(name)), self.dtype)
+
+    def dense(self, x: Any, name: str) -> Any:
+        """`tf.layers.dense` without an activation."""
+        return self.tf.matmul(x, self.variable(f"{name}/kernel")) + self.variable(f"{name}/bias")
+
+    def layer_norm(self, x: Any, name: str) -> Any:
+        """`tf.contrib.layers.layer_norm` over the last axis."""
+        tf = self.tf
+        mean = tf.reduce_mean(x, axis=-1, keepdims=True)
+        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=-1, keepdims=True)
+        scaled = (x - mean) * tf.math.rsqrt(variance + tf.constant(LAYER_NORM_EPSILON, self.dtype))
+        return scaled * self.variable(f"{name}/LayerNorm/gamma") + self.variable(f"{name}/LayerNorm/beta")
+
+    def gelu(self, x: Any) -> Any:
+        """The GELU, in the form that is asked for."""
+        tf = self.tf
+        if self.activation == "gelu":
+            return x * 0.5 * (1.0 + tf.math.erf(x / tf.constant(math.sqrt(2.0), self.dtype)))
+        return x * 0.5 * (1.0 + tf.tanh(tf.constant(math.sqrt(2.0 / math.pi), self.dtype) * (x + 0.044715 * x**3)))
+
+    def embed(self, name: str) -> Any:
+        """`embedding_lookup` and `embedding_postprocessor` with the tables below a scope: [batch, length, size]."""
+        tf, ids = self.tf, self.inputs["input_ids"]
+        words = tf.gather(self.variable(f"{name}/word_embeddings"), tf.constant(ids, tf.int32))
+        segments = tf.gather(
+            self.variable(f"{name}/token_type_embeddings"), tf.constant(self.inputs["token_type_ids"], tf.int32)
+        )
+        positions = self.variable(f"{name}/position_embeddings")[: ids.shape[1]]
+        return self.layer_norm(words + segments + positions, name)
+
+    def layers(self, x: Any, name: str) -> list[Any]:
+        """`transformer_model` with the layers below a scope: the states after each, [batch, length, hidden]."""
+        tf = self.tf
+        batch, length = self.inputs["input_ids"].shape
+        head_count, hidden = int(self.config["num_attention_heads"]), int(self.config["hidden_size"])
+        head_size = hidden // head_count
+
+        def split_heads(x: Any) -> Any:
+            return tf.transpose(tf.reshape(x, (batch, length, head_count, head_size)), (0, 2, 1, 3))
+
+        # The original adds -10000 to masked scores: as long as scores stay far below that, as trained ones do, real
+        # positions get no weight from padding in either precision.
+        mask = (1.0 - tf.cast(tf.constant(self.inputs["attention_mask"]), self.dtype))[:, None, None, :] * -10000.0
+        states = []
+        for n in range(int(self.config["num_hidden_layers"])):
+            layer = f"{name}/layer_{n}"
+            query = split_heads(self.dense(x, f"{layer}/attention/self/query"))
+            key = split_heads(self.dense(x, f"{layer}/attention/self/key"))
+            value = split_heads(self.dense(x, f"{layer}/attention/self/value"))
+            scores = tf.matmul(query, key, transpose_b=True) * tf.constant(1.0 / math.sqrt(head_size), self.dtype)
+            context = tf.transpose(tf.matmul(tf.nn.softmax(scores + mask), value), (0, 2, 1, 3))
+            attended = self.dense(tf.reshape(context, (batch, length, hidden)), f"{layer}/attention/output/dense")
+            x = self.layer_norm(attended + x, f"{layer}/attention/output")
+            inner = self.gelu(self.dense(x, f"{layer}/intermediate/dense"))
+            x = self.layer_norm(self.dense(inner, f"{layer}/output/dense") + x, f"{layer}/output")
+            states.append(x)
+        return states
+
+    def scores(self, x: Any, weights: str, bias: str) -> Any:
+        """Rows of weights against states, as all of the original's output layers have it."""
+        return self.tf.matmul(x, self.variable(weights), transpose_b=True) + self.variable(bias)
+
+
 def forward(
     tf: Any,
     read: Callable[[str], npt.NDArray[Any]],
@@ -145,14 +288,16 @@ def forward(
 ) -> dict[str, npt.NDArray[Any]]:
     """Compute what the released graph computes, in TensorFlow, from the checkpoint's own variables.
 
-    Written after `modeling.py` (`BertModel`, `transformer_model`, `attention_layer`) and `run_pretraining.py`
-    (`get_masked_lm_output`, `get_next_sentence_output`). Nothing here is shared with the conversion: names are spelled
-    again, kernels are used as they lie in the checkpoint, the layer-norm epsilon is the constant of the original.
+    Written after `modeling.py` (`BertModel`, `transformer_model`, `attention_layer`), `run_pretraining.py`
+    (`get_masked_lm_output`, `get_next_sentence_output`), `run_classifier.py` and `run_squad.py` (`create_model`).
+    Nothing here is shared with the conversion: names are spelled again, kernels are used as they lie in the checkpoint,
+    the layer-norm epsilon is the constant of the original.
 
     Args:
         tf: The `tensorflow` module.
         read: Gives a variable of the checkpoint by its name.
-        heads: Groups beyond the encoder that the checkpoint holds: any of `pooler`, `mlm`, `nsp`.
+        heads: Groups beyond the encoder that are published: any of `pooler`, `mlm`, `nsp`, `classifier`, `squad`. A
+            classifier with the pooler is one of texts, without it one of tokens.
         config: The original bert_config.json.
         activation: The GELU form to compute.
         inputs: `input_ids`, `attention_mask`, `token_type_ids`, each [batch, length].
@@ -160,81 +305,127 @@ def forward(
 
     Returns:
         Arrays by output name: `embeddings`, `layer 1` … `layer N`, `sequence_output` (each [batch, length, hidden]),
-        and, where the checkpoint has the head, `pooled_output` [batch, hidden], `mlm_logits` [batch, length, vocab],
-        `nsp_logits` [batch, 2].
+        and, where the head is published, `pooled_output` [batch, hidden], `nsp_logits` [batch, 2], `mlm_logits`
+        [batch, length, vocab], `logits` [batch, labels] or [batch, length, labels], `span_logits` [batch, length, 2].
     """
-
-    def variable(name: str) -> Any:
-        return tf.cast(tf.constant(read(name)), dtype)
-
-    def dense(x: Any, name: str) -> Any:
-        return tf.matmul(x, variable(f"{name}/kernel")) + variable(f"{name}/bias")
-
-    def layer_norm(x: Any, name: str) -> Any:
-        mean = tf.reduce_mean(x, axis=-1, keepdims=True)
-        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=-1, keepdims=True)
-        scaled = (x - mean) * tf.math.rsqrt(variance + tf.constant(LAYER_NORM_EPSILON, dtype))
-        return scaled * variable(f"{name}/LayerNorm/gamma") + variable(f"{name}/LayerNorm/beta")
-
-    def gelu(x: Any) -> Any:
-        if activation == "gelu":
-            return x * 0.5 * (1.0 + tf.math.erf(x / tf.constant(math.sqrt(2.0), dtype)))
-        return x * 0.5 * (1.0 + tf.tanh(tf.constant(math.sqrt(2.0 / math.pi), dtype) * (x + 0.044715 * tf.pow(x, 3))))
-
-    ids = tf.constant(inputs["input_ids"], tf.int32)
-    batch, length = inputs["input_ids"].shape
-    head_count, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
-    head_size = hidden // head_count
-
-    def split_heads(x: Any) -> Any:
-        return tf.transpose(tf.reshape(x, (batch, length, head_count, head_size)), (0, 2, 1, 3))
-
-    words = variable("bert/embeddings/word_embeddings")
-    segments = tf.gather(variable("bert/embeddings/token_type_embeddings"), tf.constant(inputs["token_type_ids"]))
-    positions = variable("bert/embeddings/position_embeddings")[:length]
-    x = layer_norm(tf.gather(words, ids) + segments + positions, "bert/embeddings")
-    outputs = {"embeddings": x.numpy()}
-
-    # The original adds -10000 to masked scores: as long as scores stay far below that, as trained ones do, real
-    # positions get no weight from padding in either precision.
-    mask = (1.0 - tf.cast(tf.constant(inputs["attention_mask"]), dtype))[:, None, None, :] * -10000.0
-    for n in range(int(config["num_hidden_layers"])):
-        name = f"bert/encoder/layer_{n}"
-        query = split_heads(dense(x, f"{name}/attention/self/query"))
-        key = split_heads(dense(x, f"{name}/attention/self/key"))
-        value = split_heads(dense(x, f"{name}/attention/self/value"))
-        scores = tf.matmul(query, key, transpose_b=True) * tf.constant(1.0 / math.sqrt(head_size), dtype) + mask
-        context = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), (0, 2, 1, 3))
-        attended = dense(tf.reshape(context, (batch, length, hidden)), f"{name}/attention/output/dense")
-        x = layer_norm(attended + x, f"{name}/attention/output")
-        inner = gelu(dense(x, f"{name}/intermediate/dense"))
-        x = layer_norm(dense(inner, f"{name}/output/dense") + x, f"{name}/output")
-        outputs[f"layer {n + 1}"] = x.numpy()
-    outputs["sequence_output"] = x.numpy()
-
+    original = Original(tf, read, config, activation, inputs, dtype)
+    x = original.embed("bert/embeddings")
+    states = original.layers(x, "bert/encoder")
+    outputs = {"embeddings": x, **{f"layer {n}": state for n, state in enumerate(states, 1)}}
+    outputs["sequence_output"] = x = states[-1]
     if "pooler" in heads:
-        pooled = tf.tanh(dense(x[:, 0], "bert/pooler/dense"))
-        outputs["pooled_output"] = pooled.numpy()
-        if "nsp" in heads:
-            weights = variable("cls/seq_relationship/output_weights")
-            logits = tf.matmul(pooled, weights, transpose_b=True) + variable("cls/seq_relationship/output_bias")
-            outputs["nsp_logits"] = logits.numpy()
+        outputs["pooled_output"] = tf.tanh(original.dense(x[:, 0], "bert/pooler/dense"))
+    if "nsp" in heads:
+        outputs["nsp_logits"] = original.scores(
+            outputs["pooled_output"], "cls/seq_relationship/output_weights", "cls/seq_relationship/output_bias"
+        )
     if "mlm" in heads:
-        transformed = layer_norm(gelu(dense(x, "cls/predictions/transform/dense")), "cls/predictions/transform")
-        logits = tf.matmul(transformed, words, transpose_b=True) + variable("cls/predictions/output_bias")
-        outputs["mlm_logits"] = logits.numpy()
-    return outputs
+        inner = original.gelu(original.dense(x, "cls/predictions/transform/dense"))
+        transformed = original.layer_norm(inner, "cls/predictions/transform")
+        outputs["mlm_logits"] = original.scores(
+            transformed, "bert/embeddings/word_embeddings", "cls/predictions/output_bias"
+        )
+    if "classifier" in heads:
+        outputs["logits"] = original.scores(outputs.get("pooled_output", x), "output_weights", "output_bias")
+    if "squad" in heads:
+        outputs["span_logits"] = original.scores(x, "cls/squad/output_weights", "cls/squad/output_bias")
+    return {name: output.numpy() for name, output in outputs.items()}
 
+
+_A, _D = "num_attention_heads", "head_size"
+_TF2_LAYER = "bert/encoder/layer_{n}"
+
+
+def _tf2_layer(key: str) -> Iterator[LayoutRow]:
+    """The rows of one layer of tf-models-official: attention kernels have an axis for the heads."""
+    for name in ("query", "key", "value"):
+        yield f"{key}/_attention_layer/_{name}_dense/kernel", f"{_TF2_LAYER}/attention/self/{name}/kernel", (_H, _A, _D)
+        yield f"{key}/_attention_layer/_{name}_dense/bias", f"{_TF2_LAYER}/attention/self/{name}/bias", (_A, _D)
+    # The same layer under two names: code of 2020 has it beside the attention, later code inside.
+    for output in ("_attention_layer/_output_dense", "_attention_output_dense"):
+        yield f"{key}/{output}/kernel", f"{_TF2_LAYER}/attention/output/dense/kernel", (_A, _D, _H)
+        yield f"{key}/{output}/bias", f"{_TF2_LAYER}/attention/output/dense/bias", (_H,)
+    for part in ("gamma", "beta"):
+        yield f"{key}/_attention_layer_norm/{part}", f"{_TF2_LAYER}/attention/output/LayerNorm/{part}", (_H,)
+        yield f"{key}/_output_layer_norm/{part}", f"{_TF2_LAYER}/output/LayerNorm/{part}", (_H,)
+    for name, of, inputs, outputs in (
+        ("_intermediate_dense", "intermediate/dense", _H, _I),
+        ("_output_dense", "output/dense", _I, _H),
+    ):
+        yield f"{key}/{name}/kernel", f"{_TF2_LAYER}/{of}/kernel", (inputs, outputs)
+        yield f"{key}/{name}/bias", f"{_TF2_LAYER}/{of}/bias", (outputs,)
+
+
+def _tf2_layout(
+    name: str, scope: str, words: str, positions: str, segments: str, norm: str, layer: str, pooler: str
+) -> Layout:
+    """A generation of tf-models-official's encoder; the MLM head and its naming is the same for all.
+
+    A variable that can be reached by several paths is saved under one of them alone: word embeddings under the MLM head
+    where there is one, and the pooler of Google's uncased release under the head for next sentences.
+    """
+    mlm, transform = "masked_lm", "cls/predictions/transform"
+    rows: list[LayoutRow] = [
+        (f"{{root}}{words}/embeddings", "bert/embeddings/word_embeddings", (_V, _H)),
+        (f"{mlm}/embedding_table", "bert/embeddings/word_embeddings", (_V, _H)),
+        (f"{{root}}{positions}/embeddings", "bert/embeddings/position_embeddings", ("max_position_embeddings", _H)),
+        (f"{{root}}{segments}/embeddings", "bert/embeddings/token_type_embeddings", ("type_vocab_size", _H)),
+        *((f"{{root}}{norm}/{part}", f"bert/embeddings/LayerNorm/{part}", (_H,)) for part in ("gamma", "beta")),
+        *_tf2_layer(f"{{root}}{layer}"),
+        *(
+            row
+            for key in (f"{{root}}{pooler}", "next_sentence..pooler_dense")
+            for row in (
+                (f"{key}/kernel", "bert/pooler/dense/kernel", (_H, _H)),
+                (f"{key}/bias", "bert/pooler/dense/bias", (_H,)),
+            )
+        ),
+        (f"{mlm}/dense/kernel", f"{transform}/dense/kernel", (_H, _H)),
+        (f"{mlm}/dense/bias", f"{transform}/dense/bias", (_H,)),
+        *((f"{mlm}/layer_norm/{part}", f"{transform}/LayerNorm/{part}", (_H,)) for part in ("gamma", "beta")),
+        (f"{mlm}/output_bias.Sbias", "cls/predictions/output_bias", (_V,)),
+    ]
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    return Layout(name, scope, tuple((key + suffix, place, shape) for key, place, shape in rows), _TF2_ASSUMED)
+
+
+_TF2_ASSUMED = (
+    "the encoder normalises behind each block and the head for masked words has the encoder's activation, as"
+    " tf-models-official's BERT does unless it is told otherwise; object paths do not say"
+)
+
+LAYOUTS = (
+    _tf2_layout(
+        "tf-models-official, layers by number (2019 to 2021)",
+        r"(?P<root>model/|encoder/|)layer_with_weights-4/_attention_layer/",
+        *("layer_with_weights-0", "layer_with_weights-1", "layer_with_weights-2", "layer_with_weights-3"),
+        layer="layer_with_weights-{n+4}",
+        pooler="layer_with_weights-{last+4}",
+    ),
+    _tf2_layout(
+        "tf-models-official, layers by name (BertEncoderV2, since 2021)",
+        r"(?P<root>model/|encoder/|)_transformer_layers/0/_attention_layer/",
+        *("_embedding_layer", "_position_embedding_layer", "_type_embedding_layer", "_embedding_norm_layer"),
+        layer="_transformer_layers/{n}",
+        pooler="_pooler_layer",
+    ),
+)
+"""The names of tf-models-official's object-based checkpoints, as its release 2.20 writes and reads them."""
 
 ARCHITECTURE = Architecture(
     model_type="bert",
+    scope="bert/",
     base_prefix="bert.",
     groups=GROUPS,
     required=_ENCODER,
     classes=CLASSES,
-    training_state=TRAINING_STATE,
+    left_out=TRAINING_STATE,
     config=CONFIG,
     ignored_config=IGNORED_CONFIG,
     layers_key="num_hidden_layers",
+    activation="gelu_pytorch_tanh",
+    activation_source="google-research/bert computes the tanh form since commit bee6030 (2019-02-07), whatever"
+    " bert_config.json says",
     forward=forward,
+    layouts=LAYOUTS,
 )

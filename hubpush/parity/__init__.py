@@ -97,8 +97,8 @@ def measure(
     from hubpush.parity.probes import encode
     from hubpush.parity.published import Published, quiet
 
-    graph = Graph(prefix, architecture, account.heads, config)
-    model = Published(folder, account.heads)
+    graph = Graph(prefix, architecture, account, config)
+    model = Published(folder, account.heads, account.model_class.logits)
     other: Activation = next(form for form in ACTIVATIONS if form != activation)
     with quiet():  # the long probe is longer than the model, until it is cut
         batches = encode(model.tokenizer, int(config["max_position_embeddings"]), int(config["type_vocab_size"]))
@@ -265,7 +265,7 @@ def _weights(folder: Path, graph: Graph, account: Account) -> Weights:
                 different.append(str(fate.key))
                 continue
             keys.discard(fate.key)
-            original = graph.read(fate.variable.name)
+            original = graph.read(fate.variable.name).reshape(fate.shape)
             expected = np.ascontiguousarray(original.T if fate.transposed else original)
             got = np.ascontiguousarray(published.get_tensor(fate.key))
             if not np.isfinite(got).all():

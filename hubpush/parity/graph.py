@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from hubpush.model import Account
+
 
 class Graph:
     """The original model of one checkpoint.
@@ -27,27 +29,31 @@ class Graph:
     Args:
         prefix: The checkpoint.
         architecture: Holds the forward pass.
-        heads: Groups beyond the required ones to compute.
+        account: What is published, and under which names the checkpoint holds it.
         config: The original bert_config.json.
 
     Raises:
         CheckpointError: TensorFlow's reader refuses it.
     """
 
-    def __init__(
-        self, prefix: Path, architecture: Architecture, heads: frozenset[str], config: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, prefix: Path, architecture: Architecture, account: Account, config: Mapping[str, Any]) -> None:
         self._tf = tensorflow()
         self._prefix = prefix
         with self._readable():
             self._reader = self._tf.train.load_checkpoint(str(prefix))
-        self._architecture, self._heads, self._config = architecture, heads, config
+        self._architecture, self._heads, self._config = architecture, account.heads, config
+        self._stored = account.stored()
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """A variable as TensorFlow's own reader gives it."""
         with self._readable():
             array: npt.NDArray[Any] = self._reader.get_tensor(name)
         return array
+
+    def read_place(self, place: str) -> npt.NDArray[Any]:
+        """A variable by its name in the weight map, whatever the checkpoint calls it."""
+        fate = self._stored.get(place)
+        return self.read(place) if fate is None else self.read(fate.variable.name).reshape(fate.shape)
 
     def names(self) -> list[str]:
         """The variables that TensorFlow's own reader finds."""
@@ -69,7 +75,9 @@ class Graph:
         self, inputs: Mapping[str, npt.NDArray[np.int32]], activation: Activation, dtype: str
     ) -> dict[str, npt.NDArray[Any]]:
         """Outputs of the original forward pass; see `hubpush.architectures.bert.forward`."""
-        return self._architecture.forward(self._tf, self.read, self._heads, self._config, activation, inputs, dtype)
+        return self._architecture.forward(
+            self._tf, self.read_place, self._heads, self._config, activation, inputs, dtype
+        )
 
 
 def tensorflow() -> Any:

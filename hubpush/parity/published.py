@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hubpush.architectures import Logits
 from hubpush.errors import ParityError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Published:
     Args:
         folder: config.json, model.safetensors and the tokenizer's files.
         heads: Groups beyond the required ones that the folder must hold.
+        logits: What the heads compute.
 
     Attributes:
         tokenizer: What AutoTokenizer loads.
@@ -34,7 +36,7 @@ class Published:
         ParityError: transformers' Auto classes take the folder for another model than its class.
     """
 
-    def __init__(self, folder: Path, heads: frozenset[str]) -> None:
+    def __init__(self, folder: Path, heads: frozenset[str], logits: tuple[Logits, ...]) -> None:
         with quiet():
             import torch
             import transformers
@@ -65,6 +67,7 @@ class Published:
             "mismatched": sorted(str(key) for key in info["mismatched_keys"]),
         }
         self.config = config
+        self._logits = logits
         self._torch = torch
         self._model = model.eval()
 
@@ -90,13 +93,12 @@ class Published:
         outputs["sequence_output"] = states[-1]
         if pooled:
             outputs["pooled_output"] = pooled[0]
-        for name, attribute in (
-            ("nsp_logits", "seq_relationship_logits"),
-            ("mlm_logits", "prediction_logits"),
-            ("mlm_logits", "logits"),
-        ):
-            if getattr(got, attribute, None) is not None:
-                outputs[name] = getattr(got, attribute)
+        for logits in self._logits:
+            found: list[Any] = [getattr(got, attribute, None) for attribute in logits.attributes]
+            if all(tensor is not None for tensor in found):
+                # One score a token comes without an axis of its own.
+                is_flat = logits.per_token and found[0].ndim == 2
+                outputs[logits.name] = torch.stack(found, dim=-1) if is_flat else found[0]
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 

@@ -1,0 +1,1 @@
+"""What hubpush is measured with; no part of the package."""
