@@ -239,7 +239,9 @@ def resolve(source: str, base: Path, mirror: str | None = None) -> Location:
                 hint="it holds the archives under the names that they have in the family's URLs",
             )
         return member
-    for candidate in (Path(mirror) / name, Path(mirror) / PurePosixPath(name).stem):
+    # A copy of a bucket has its folders too, and they tell archives of one name apart (2018_10_18, 2020_02_20).
+    parts = PurePosixPath(source).parts[-2:]
+    for candidate in (Path(mirror, *parts), Path(mirror) / name, Path(mirror) / PurePosixPath(name).stem):
         if candidate.exists():
             return candidate
     raise SourceError(

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,6 +34,12 @@ TINY: dict[str, Any] = {
 }
 
 HEADS = ("pooler", "mlm", "nsp")
+TASK_HEADS = ("classifier", "squad")
+
+# An ELECTRA whose embeddings are narrower than its layers, as the small ones' are.
+TINY_ELECTRA: dict[str, Any] = {**TINY, "embedding_size": 16}
+# Its generator: as deep, and narrower.
+TINY_GENERATOR: dict[str, Any] = {**TINY_ELECTRA, "hidden_size": 24, "intermediate_size": 48, "num_attention_heads": 2}
 
 
 def tensorflow() -> ModuleType:
@@ -58,7 +64,7 @@ def tensorflow() -> ModuleType:
 
 
 def bert_variables(
-    config: Mapping[str, Any], heads: Collection[str] = HEADS, seed: int = 0
+    config: Mapping[str, Any], heads: Collection[str] = HEADS, seed: int = 0, labels: int = 3
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Random float32 variables of a BERT checkpoint, lively enough that a mistake in the mapping shows in the outputs.
 
@@ -68,58 +74,104 @@ def bert_variables(
 
     Args:
         config: A bert_config.json as a dict.
-        heads: Those of "pooler", "mlm" and "nsp" that the checkpoint has.
+        heads: Those of "pooler", "mlm", "nsp", "classifier" and "squad" that the checkpoint has.
         seed: Another seed, other values.
+        labels: Number of the classifier's scores.
     """
     check_heads(heads)
-    hidden, intermediate = config["hidden_size"], config["intermediate_size"]
-    variables: dict[str, np.ndarray[Any, Any]] = {}
-
-    def normal(name: str, *shape: int, std: float, mean: float = 0.0) -> None:
-        values = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(shape, dtype=np.float32)
-        variables[name] = np.float32(mean) + np.float32(std) * values
-
-    def table(name: str, rows: int, gain: float) -> None:
-        normal(name, rows, hidden, std=gain / hidden**0.5)
-
-    def dense(scope: str, fan_in: int, fan_out: int, gain: float) -> None:
-        normal(f"{scope}/kernel", fan_in, fan_out, std=gain / fan_in**0.5)
-        normal(f"{scope}/bias", fan_out, std=0.1)
-
-    def layer_norm(scope: str) -> None:
-        normal(f"{scope}/LayerNorm/gamma", hidden, std=0.2, mean=1.0)
-        normal(f"{scope}/LayerNorm/beta", hidden, std=0.1)
-
-    table("bert/embeddings/word_embeddings", config["vocab_size"], gain=1.7)
-    table("bert/embeddings/token_type_embeddings", config["type_vocab_size"], gain=1.7)
-    table("bert/embeddings/position_embeddings", config["max_position_embeddings"], gain=1.7)
-    layer_norm("bert/embeddings")
-    for n in range(config["num_hidden_layers"]):
-        layer = f"bert/encoder/layer_{n}"
-        dense(f"{layer}/attention/self/query", hidden, hidden, gain=1.2)
-        dense(f"{layer}/attention/self/key", hidden, hidden, gain=1.2)
-        dense(f"{layer}/attention/self/value", hidden, hidden, gain=1.5)
-        dense(f"{layer}/attention/output/dense", hidden, hidden, gain=1.5)
-        layer_norm(f"{layer}/attention/output")
-        dense(f"{layer}/intermediate/dense", hidden, intermediate, gain=1.5)
-        dense(f"{layer}/output/dense", intermediate, hidden, gain=2.0)
-        layer_norm(f"{layer}/output")
+    hidden = config["hidden_size"]
+    made = _Variables(seed)
+    made.embeddings("bert/embeddings", config, hidden)
+    made.layers("bert/encoder", config)
     if "pooler" in heads:
-        dense("bert/pooler/dense", hidden, hidden, gain=1.1)
+        made.dense("bert/pooler/dense", hidden, hidden, gain=1.1)
     if "mlm" in heads:
-        dense("cls/predictions/transform/dense", hidden, hidden, gain=1.5)
-        layer_norm("cls/predictions/transform")
-        normal("cls/predictions/output_bias", config["vocab_size"], std=0.1)
-    if "nsp" in heads:
-        table("cls/seq_relationship/output_weights", 2, gain=1.7)
-        normal("cls/seq_relationship/output_bias", 2, std=0.1)
-    return variables
+        made.dense("cls/predictions/transform/dense", hidden, hidden, gain=1.5)
+        made.layer_norm("cls/predictions/transform", hidden)
+        made.normal("cls/predictions/output_bias", config["vocab_size"], std=0.1)
+    for head, scope, rows in (
+        ("nsp", "cls/seq_relationship/", 2),
+        ("classifier", "", labels),
+        ("squad", "cls/squad/", 2),
+    ):
+        if head in heads:
+            made.table(f"{scope}output_weights", rows, hidden, gain=1.7)
+            made.normal(f"{scope}output_bias", rows, std=0.1)
+    return made.values
+
+
+def electra_variables(
+    config: Mapping[str, Any] = TINY_ELECTRA, generator: Mapping[str, Any] | None = TINY_GENERATOR, seed: int = 0
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Random float32 variables of an ELECTRA checkpoint; see `bert_variables`.
+
+    Args:
+        config: The discriminator's configuration.
+        generator: The generator's, which reads the same embeddings; None for a checkpoint without it.
+        seed: Another seed, other values.
+    """
+    made, width = _Variables(seed), config["embedding_size"]
+    made.embeddings("electra/embeddings", config, width)
+    for scope, part in (("electra", config), ("generator", generator)):
+        if part is not None:
+            if width != part["hidden_size"]:
+                made.dense(f"{scope}/embeddings_project", width, part["hidden_size"], gain=1.2)
+            made.layers(f"{scope}/encoder", part)
+    made.dense("discriminator_predictions/dense", config["hidden_size"], config["hidden_size"], gain=1.5)
+    made.dense("discriminator_predictions/dense_1", config["hidden_size"], 1, gain=1.5)
+    if generator is not None:
+        made.dense("generator_predictions/dense", generator["hidden_size"], width, gain=1.5)
+        made.layer_norm("generator_predictions", width)
+        made.normal("generator_predictions/output_bias", config["vocab_size"], std=0.1)
+    return made.values
+
+
+class _Variables:
+    """Variables by name, each made from the seed and its name alone."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.values: dict[str, np.ndarray[Any, Any]] = {}
+
+    def normal(self, name: str, *shape: int, std: float, mean: float = 0.0) -> None:
+        values = np.random.default_rng([self.seed, zlib.crc32(name.encode())]).standard_normal(shape, dtype=np.float32)
+        self.values[name] = np.float32(mean) + np.float32(std) * values
+
+    def table(self, name: str, rows: int, width: int, gain: float) -> None:
+        self.normal(name, rows, width, std=gain / width**0.5)
+
+    def dense(self, scope: str, fan_in: int, fan_out: int, gain: float) -> None:
+        self.normal(f"{scope}/kernel", fan_in, fan_out, std=gain / fan_in**0.5)
+        self.normal(f"{scope}/bias", fan_out, std=0.1)
+
+    def layer_norm(self, scope: str, width: int) -> None:
+        self.normal(f"{scope}/LayerNorm/gamma", width, std=0.2, mean=1.0)
+        self.normal(f"{scope}/LayerNorm/beta", width, std=0.1)
+
+    def embeddings(self, scope: str, config: Mapping[str, Any], width: int) -> None:
+        self.table(f"{scope}/word_embeddings", config["vocab_size"], width, gain=1.7)
+        self.table(f"{scope}/token_type_embeddings", config["type_vocab_size"], width, gain=1.7)
+        self.table(f"{scope}/position_embeddings", config["max_position_embeddings"], width, gain=1.7)
+        self.layer_norm(scope, width)
+
+    def layers(self, scope: str, config: Mapping[str, Any]) -> None:
+        hidden, intermediate = config["hidden_size"], config["intermediate_size"]
+        for n in range(config["num_hidden_layers"]):
+            layer = f"{scope}/layer_{n}"
+            self.dense(f"{layer}/attention/self/query", hidden, hidden, gain=1.2)
+            self.dense(f"{layer}/attention/self/key", hidden, hidden, gain=1.2)
+            self.dense(f"{layer}/attention/self/value", hidden, hidden, gain=1.5)
+            self.dense(f"{layer}/attention/output/dense", hidden, hidden, gain=1.5)
+            self.layer_norm(f"{layer}/attention/output", hidden)
+            self.dense(f"{layer}/intermediate/dense", hidden, intermediate, gain=1.5)
+            self.dense(f"{layer}/output/dense", intermediate, hidden, gain=2.0)
+            self.layer_norm(f"{layer}/output", hidden)
 
 
 def check_heads(heads: Collection[str]) -> None:
-    """Raises ValueError if `heads` names anything but "pooler", "mlm" and "nsp"."""
-    if isinstance(heads, str) or not set(heads) <= set(HEADS):
-        raise ValueError(f"heads must be a collection of {HEADS}, not {heads!r}")
+    """Raises ValueError if `heads` names anything but "pooler", "mlm", "nsp", "classifier" and "squad"."""
+    if isinstance(heads, str) or not set(heads) <= {*HEADS, *TASK_HEADS}:
+        raise ValueError(f"heads must be a collection of {HEADS + TASK_HEADS}, not {heads!r}")
 
 
 # Checkpoint files ----------------------------------------------------------------------------------------------------
@@ -155,6 +207,113 @@ def write_checkpoint(prefix: str | Path, variables: Mapping[str, np.ndarray[Any,
         session.run([variable.initializer for variable in saved.values()], values)
         saver = v1.train.Saver(saved, sharded=shards > 1)
         saver.save(session, str(prefix), write_meta_graph=False, write_state=False)
+    return prefix
+
+
+# Where tf-models-official's two generations of BERT keep what Google's first code calls by other names.
+_TF2_PARTS = {
+    "attention/output/LayerNorm": "_attention_layer_norm",
+    "intermediate/dense": "_intermediate_dense",
+    "output/dense": "_output_dense",
+    "output/LayerNorm": "_output_layer_norm",
+}
+
+
+def write_tf2_checkpoint(
+    prefix: str | Path,
+    variables: Mapping[str, np.ndarray[Any, Any]],
+    config: Mapping[str, Any],
+    *,
+    generation: Literal["numbered", "named"],
+    root: str = "encoder",
+    attention_output: str = "_attention_layer/_output_dense",
+    pooler: str | None = None,
+    slots: bool = False,
+) -> Path:
+    """Writes BERT as tf-models-official does: an object-based checkpoint by tf.train.Checkpoint.
+
+    Its keys and shapes were compared with those that its release 2.20 writes itself, for both generations.
+
+    Args:
+        prefix: Path of the checkpoint without `.index`.
+        variables: As `bert_variables` makes them, with the pooler and perhaps the MLM head.
+        config: Their configuration.
+        generation: `numbered` layers (`layer_with_weights-4`, the functional BertEncoder) or `named` ones
+            (`_transformer_layers/0`, BertEncoderV2).
+        root: What the encoder is saved as: `encoder`, `model`.
+        attention_output: Where a layer keeps the dense behind the attention; `_attention_output_dense` in 2020.
+        pooler: Where the pooler is kept instead of the encoder.
+        slots: With Adam's slots of each variable, as training leaves them.
+    """
+    tf = tensorflow()
+    heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    model, head, last = tf.Module(), tf.Module(), config["num_hidden_layers"] + 4
+    numbered = generation == "numbered"
+    tops = (
+        *("layer_with_weights-0", "layer_with_weights-1", "layer_with_weights-2", "layer_with_weights-3"),
+        f"layer_with_weights-{last}",
+    )
+    if not numbered:
+        tops = (
+            *("_embedding_layer", "_position_embedding_layer", "_type_embedding_layer", "_embedding_norm_layer"),
+            "_pooler_layer",
+        )
+
+    def put(owner: Any, path: str, value: Any) -> Any:
+        *parents, name = path.split("/")
+        for parent in parents:
+            if not hasattr(owner, parent):
+                setattr(owner, parent, tf.Module())
+            owner = getattr(owner, parent)
+        variable = value if isinstance(value, tf.Variable) else tf.Variable(value)
+        setattr(owner, name.replace("|", "/"), variable)
+        return variable
+
+    words = put(model, f"{tops[0]}/embeddings", variables["bert/embeddings/word_embeddings"])
+    put(model, f"{tops[1]}/embeddings", variables["bert/embeddings/position_embeddings"])
+    put(model, f"{tops[2]}/embeddings", variables["bert/embeddings/token_type_embeddings"])
+    for part in ("gamma", "beta"):
+        put(model, f"{tops[3]}/{part}", variables[f"bert/embeddings/LayerNorm/{part}"])
+    blocks = [tf.Module() for _ in range(config["num_hidden_layers"])]
+    for n, block in enumerate(blocks):
+        layer = f"bert/encoder/layer_{n}"
+        for name in ("query", "key", "value"):
+            for part, shape in (("kernel", (hidden, heads, -1)), ("bias", (heads, -1))):
+                value = variables[f"{layer}/attention/self/{name}/{part}"].reshape(shape)
+                put(block, f"_attention_layer/_{name}_dense/{part}", value)
+        value = variables[f"{layer}/attention/output/dense/kernel"].reshape(heads, -1, hidden)
+        put(block, f"{attention_output}/kernel", value)
+        put(block, f"{attention_output}/bias", variables[f"{layer}/attention/output/dense/bias"])
+        for of, to in _TF2_PARTS.items():
+            for part in ("gamma", "beta") if of.endswith("LayerNorm") else ("kernel", "bias"):
+                put(block, f"{to}/{part}", variables[f"{layer}/{of}/{part}"])
+        if numbered:
+            setattr(model, f"layer_with_weights-{n + 4}", block)
+    if not numbered:
+        model._transformer_layers = blocks
+    roots: dict[str, Any] = {root: model}
+    if "bert/pooler/dense/kernel" in variables:
+        owner = model if pooler is None else tf.Module()
+        for part in ("kernel", "bias"):
+            put(owner, f"{tops[4]}/{part}" if pooler is None else part, variables[f"bert/pooler/dense/{part}"])
+        if pooler is not None:
+            roots[pooler] = owner
+    if "cls/predictions/output_bias" in variables:
+        for part in ("kernel", "bias"):
+            put(head, f"dense/{part}", variables[f"cls/predictions/transform/dense/{part}"])
+        for part in ("gamma", "beta"):
+            put(head, f"layer_norm/{part}", variables[f"cls/predictions/transform/LayerNorm/{part}"])
+        put(head, "output_bias|bias", variables["cls/predictions/output_bias"])
+        put(head, "embedding_table", words)
+        roots["masked_lm"] = head
+    if slots:
+        optimizer = tf.Module()
+        optimizer._variables = [tf.Variable(np.zeros(3, np.float32)) for _ in range(4)]
+        optimizer.iter = tf.Variable(np.int64(7))
+        roots |= {"optimizer": optimizer, "global_step": tf.Variable(np.int64(7))}
+    prefix = Path(prefix)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    tf.train.Checkpoint(**roots).write(str(prefix))
     return prefix
 
 

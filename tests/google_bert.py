@@ -45,6 +45,22 @@ def run_pretraining() -> ModuleType:
     return _load("run_pretraining", modeling=modeling(), optimization=_load("optimization"))
 
 
+@functools.cache
+def run_classifier() -> ModuleType:
+    """Google's run_classifier.py: `create_model`, ..."""
+    return _load("run_classifier", **_siblings())
+
+
+@functools.cache
+def run_squad() -> ModuleType:
+    """Google's run_squad.py: `create_model`, ..."""
+    return _load("run_squad", **_siblings())
+
+
+def _siblings() -> dict[str, ModuleType]:
+    return {"modeling": modeling(), "optimization": _load("optimization"), "tokenization": tokenization()}
+
+
 class _TensorFlow(SimpleNamespace):
     """`tf.compat.v1` with what is given here in addition."""
 
@@ -179,6 +195,42 @@ def outputs(
         tf.compat.v1.train.Saver(_variables(_heads(heads))).restore(session, str(prefix))
         results: dict[str, np.ndarray[Any, Any]] = session.run(tensors, dict(zip(placeholders, arrays, strict=True)))
     return results
+
+
+def task_logits(
+    prefix: str | Path, config: Mapping[str, Any], input_ids: Any, input_mask: Any, segment_ids: Any, labels: int | None
+) -> np.ndarray[Any, Any]:
+    """The scores that Google's fine-tuning graphs compute with a checkpoint, restored as `outputs` does.
+
+    Args:
+        prefix: The checkpoint's prefix.
+        config: Its bert_config.json as a dict.
+        input_ids: Token numbers, [batch, length].
+        input_mask: 1 for real tokens, 0 for padding, [batch, length].
+        segment_ids: 0 for the first, 1 for the second text, [batch, length].
+        labels: Number of run_classifier's labels; None for run_squad's start and end.
+
+    Returns:
+        [batch, labels], or [batch, length, 2].
+    """
+    tf = tensorflow()
+    v1 = tf.compat.v1
+    arrays = [np.asarray(array, np.int32) for array in (input_ids, input_mask, segment_ids)]
+    v1.disable_v2_tensorshape()  # run_classifier.py asks a dimension for its `value`
+    try:
+        with tf.Graph().as_default(), v1.Session() as session:
+            placeholders = [v1.placeholder(tf.int32, array.shape) for array in arrays]
+            bert_config = modeling().BertConfig.from_dict(config)
+            if labels is None:
+                logits = tf.stack(run_squad().create_model(bert_config, False, *placeholders, False), axis=-1)
+            else:
+                truth = v1.zeros([len(arrays[0])], v1.int32)  # for the loss, which nobody asks for
+                _, _, logits, _ = run_classifier().create_model(bert_config, False, *placeholders, truth, labels, False)
+            v1.train.Saver().restore(session, str(prefix))
+            result: np.ndarray[Any, Any] = session.run(logits, dict(zip(placeholders, arrays, strict=True)))
+    finally:
+        v1.enable_v2_tensorshape()
+    return result
 
 
 def _heads(heads: bool | Collection[str]) -> Collection[str]:

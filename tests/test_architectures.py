@@ -18,7 +18,16 @@ import pytest
 from hubpush import architectures
 from hubpush.architectures import ACTIVATIONS, ARCHITECTURES, Activation, Architecture, ConfigKey, ModelClass
 from tests import google_bert
-from tests.checkpoints import TINY, bert_variables, tensorflow, write_checkpoint
+from tests.checkpoints import (
+    TASK_HEADS,
+    TINY,
+    TINY_ELECTRA,
+    TINY_GENERATOR,
+    bert_variables,
+    electra_variables,
+    tensorflow,
+    write_checkpoint,
+)
 
 BERT = ARCHITECTURES["bert"]
 HEADS = [(), ("pooler",), ("mlm",), ("pooler", "mlm"), ("pooler", "mlm", "nsp")]
@@ -314,13 +323,35 @@ def test_float64_is_float32_without_its_rounding(activation: Activation) -> None
     assert max(_gap(single[name], double[name]) for name in double) < ROUNDING
 
 
-def test_forward_reads_every_variable_of_its_heads() -> None:
-    """The forward pass uses each variable of the graph and no other, so that none escapes the comparison."""
-    variables, read = bert_variables(TINY), set()
+@pytest.mark.parametrize(("heads", "labels"), [(("pooler", "classifier"), 3), (("pooler", "squad"), None)])
+def test_forward_computes_the_tasks_of_google(heads: tuple[str, ...], labels: int | None, tmp_path: Path) -> None:
+    """The scores of run_classifier.py and run_squad.py are those of Google's own graphs, to float32 rounding."""
+    prefix = write_checkpoint(tmp_path / "model.ckpt", bert_variables(TINY, heads))
+    google = google_bert.task_logits(prefix, TINY, IDS, MASK, SEGMENTS, labels)
+    ours = _ours(heads, "gelu_pytorch_tanh", "float64")["logits" if labels else "span_logits"]
+    assert ours.shape == google.shape
+    assert _gap(ours, google) < ROUNDING
+    assert np.abs(google).max() > 1
+
+
+def test_a_classifier_of_tokens_has_a_row_for_each() -> None:
+    """Without the pooler the classifier's scores are those of each token's state."""
+    ours = _ours(("classifier",), "gelu", "float64")
+    variables = bert_variables(TINY, ("classifier",))
+    expected = ours["sequence_output"] @ variables["output_weights"].T + variables["output_bias"]
+    assert _gap(ours["logits"], expected) < 1e-12
+
+
+@pytest.mark.parametrize("table", ARCHITECTURES.values(), ids=lambda table: table.name)
+def test_forward_reads_every_variable_of_its_heads(table: Architecture) -> None:
+    """The forward pass uses each variable of the weight map and no other, so that none escapes the comparison."""
+    config = TINY_GENERATOR if table.part == "generator" else TINY_ELECTRA
+    variables = bert_variables(config, (*HEADS[-1], *TASK_HEADS)) | electra_variables()
+    read = set()
 
     def recorded(name: str) -> np.ndarray[Any, Any]:
         read.add(name)
         return variables[name]
 
-    BERT.forward(tensorflow(), recorded, frozenset(BERT.groups), TINY, "gelu", INPUTS, "float32")
-    assert read == set(google_bert.variables_of_graph(TINY))
+    table.forward(tensorflow(), recorded, frozenset(table.groups), config, "gelu", INPUTS, "float32")
+    assert read == {name for name, *_ in _rows(config, frozenset(table.groups), table)}

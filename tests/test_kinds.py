@@ -1,0 +1,517 @@
+"""Every kind of checkpoint that docs/checkpoints.md lists goes through the one command, or is refused with the reason.
+
+The checkpoints are written by TensorFlow, under the names and in the forms that Google's code gives them.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import snapshot_download
+
+from hubpush import localhub
+from tests.checkpoints import (
+    HEADS,
+    TINY,
+    TINY_ELECTRA,
+    TINY_GENERATOR,
+    VOCAB,
+    bert_variables,
+    electra_variables,
+    tensorflow,
+    vocab_lines,
+    write_checkpoint,
+    write_tf2_checkpoint,
+)
+from tests.workshop import Result, Workshop, edit
+
+Variables = dict[str, np.ndarray[Any, Any]]
+AVERAGE = "/ExponentialMovingAverage"
+
+
+def texts(folder: Path, config: Mapping[str, Any] = TINY, name: str = "bert_config.json") -> None:
+    """Config and vocabulary, as they lie beside a release."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(dict(config)), encoding="utf-8", newline="\n")
+    (folder / "vocab.txt").write_text("\n".join(VOCAB) + "\n", encoding="utf-8", newline="\n")
+
+
+def bert(*heads: str, prefix: str = "model.ckpt-1000", **more: Any) -> Callable[[Path], None]:
+    """A BERT with some heads, written by the Saver."""
+
+    def write(folder: Path) -> None:
+        texts(folder)
+        write_checkpoint(folder / prefix, bert_variables(TINY, heads), **more)
+
+    return write
+
+
+def trained(variables: Variables, *, averages: bool = False) -> Variables:
+    """With what training leaves behind: Google's Adam, tf.train's Adam on one variable, LAMB, counters, averages."""
+    left: Variables = {"global_step": np.array(1000, np.int64), "beta1_power": np.array(0.9, np.float32)}
+    for name, value in variables.items():
+        left |= {f"{name}/{slot}": np.zeros_like(value) for slot in ("adam_m", "adam_v")}
+        if averages:
+            left[name + AVERAGE] = (value * np.float32(0.9)).astype(np.float32)
+    some = next(iter(variables))
+    left |= {f"{some}/{slot}": np.zeros_like(variables[some]) for slot in ("Adam", "Adam_1", "lamb_m", "lamb_v")}
+    return variables | left | {"current_loss_scale": np.array(1.0, np.float32), "good_steps": np.array(3, np.int32)}
+
+
+def leftovers(folder: Path, *, averages: bool = False) -> None:
+    texts(folder)
+    write_checkpoint(folder / "model.ckpt-1000000", trained(bert_variables(TINY), averages=averages))
+
+
+def electra(folder: Path, config: Mapping[str, Any] = TINY_ELECTRA) -> None:
+    texts(folder, config, "electra_config.json")
+    write_checkpoint(folder / "electra_small", trained(electra_variables()))
+
+
+def tf2(generation: Any, *heads: str, **more: Any) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        texts(folder)
+        variables = bert_variables(TINY, ("pooler", *heads))
+        write_tf2_checkpoint(folder / "bert_model.ckpt", variables, TINY, generation=generation, **more)
+
+    return write
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind is written, what is said of it, and what it becomes."""
+
+    write: Callable[[Path], None]
+    options: tuple[str, ...]
+    model_class: str
+    task: str
+    outputs: frozenset[str] = frozenset()
+    assumed: str = "the activation is gelu_pytorch_tanh: google-research/bert computes the tanh form"
+    labels: tuple[str, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    parameters: int | None = None
+
+
+SLOTS = "the optimizer's moments (optimization.py of google-research/bert, and LAMB's like it)"
+RAW = "raw values; their exponential moving averages are published"
+RECORDS = "TensorFlow 2's own records"
+KINDS = {
+    "all heads": Kind(bert(*HEADS), (), "BertForPreTraining", "fill-mask", frozenset({"mlm_logits", "nsp_logits"})),
+    "no NSP": Kind(
+        bert("pooler", "mlm"), (), "BertForMaskedLM", "fill-mask", dropped={"BertForMaskedLM has no pooler": 2}
+    ),
+    "no pooler": Kind(bert("mlm"), (), "BertForMaskedLM", "fill-mask", frozenset({"mlm_logits"})),
+    "encoder": Kind(bert("pooler"), (), "BertModel", "feature-extraction", frozenset({"pooled_output"})),
+    "bare encoder": Kind(bert(), (), "BertModel", "feature-extraction"),
+    "shards": Kind(bert(*HEADS, shards=3), (), "BertForPreTraining", "fill-mask"),
+    "text classifier": Kind(
+        bert("pooler", "classifier"),
+        ("--task", "text-classification", "--labels", "labels.txt"),
+        "BertForSequenceClassification",
+        "text-classification",
+        frozenset({"logits", "pooled_output"}),
+        labels=("negative", "neutral", "positive"),
+    ),
+    "text classifier without names": Kind(
+        bert("pooler", "classifier"),
+        ("--task", "text-classification"),
+        "BertForSequenceClassification",
+        "text-classification",
+        frozenset({"logits"}),
+        assumed="the labels have no names but LABEL_0",
+        labels=("LABEL_0", "LABEL_1", "LABEL_2"),
+    ),
+    "token classifier": Kind(
+        bert("pooler", "classifier"),
+        ("--task", "token-classification", "--labels", "labels.txt"),
+        "BertForTokenClassification",
+        "token-classification",
+        frozenset({"logits"}),
+        labels=("negative", "neutral", "positive"),
+        dropped={"BertForTokenClassification has no pooler": 2},
+    ),
+    "question answering": Kind(
+        bert("pooler", "squad"),
+        (),
+        "BertForQuestionAnswering",
+        "question-answering",
+        frozenset({"span_logits"}),
+        dropped={"BertForQuestionAnswering has no pooler": 2},
+    ),
+    "training leftovers": Kind(leftovers, (), "BertForPreTraining", "fill-mask", dropped={SLOTS: 2 * 62 + 2}),
+    "raw beside averages": Kind(
+        lambda folder: leftovers(folder, averages=True),
+        (),
+        "BertForPreTraining",
+        "fill-mask",
+        assumed="the raw weights are meant, not their exponential moving averages (--averaged)",
+        dropped={"exponential moving averages; the raw values are published (--averaged publishes the averages)": 62},
+    ),
+    "averages": Kind(
+        lambda folder: leftovers(folder, averages=True),
+        ("--averaged",),
+        "BertForPreTraining",
+        "fill-mask",
+        dropped={RAW: 62},
+    ),
+    "ELECTRA discriminator": Kind(
+        electra,
+        ("--part", "discriminator"),
+        "ElectraForPreTraining",
+        "feature-extraction",
+        frozenset({"rtd_logits"}),
+        assumed="the activation is gelu: google-research/electra's modeling.py computes the exact form, by erf",
+    ),
+    "ELECTRA generator": Kind(
+        lambda folder: electra(folder, TINY_GENERATOR),
+        ("--part", "generator"),
+        "ElectraForMaskedLM",
+        "fill-mask",
+        frozenset({"mlm_logits"}),
+        assumed="the activation is gelu",
+    ),
+    "TF2, numbered": Kind(tf2("numbered", root="model"), (), "BertModel", "feature-extraction", dropped={RECORDS: 1}),
+    "TF2, numbered, 2020": Kind(
+        tf2("numbered", attention_output="_attention_output_dense", pooler="next_sentence.pooler_dense"),
+        (),
+        "BertModel",
+        "feature-extraction",
+        frozenset({"pooled_output"}),
+        assumed="the encoder normalises behind each block",
+    ),
+    "TF2, named": Kind(tf2("named"), (), "BertModel", "feature-extraction", frozenset({"pooled_output"})),
+    "TF2, named, masked words": Kind(
+        tf2("named", "mlm", slots=True),
+        (),
+        "BertForMaskedLM",
+        "fill-mask",
+        frozenset({"mlm_logits"}),
+        assumed="the head for masked words has the encoder's activation",
+        dropped={RECORDS: 7, "BertForMaskedLM has no pooler": 2},
+    ),
+}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """An empty directory to write a checkpoint in, and to be in: labels.txt lies there."""
+    (tmp_path / "labels.txt").write_text("negative\nneutral\npositive\n")
+    monkeypatch.chdir(tmp_path)
+    return Workshop(tmp_path, run)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_every_kind_goes_the_whole_way(kind: Kind, desk: Workshop) -> None:
+    """The one command publishes it with parity passed in float64, and its class and pipeline load all of it."""
+    import torch
+    import transformers
+
+    kind.write(desk.root / "mine")
+    result = desk.single(desk.root / "mine", *kind.options, "--json")
+    assert result.code == 0, result.err
+    (release,) = json.loads(result.out)["releases"]
+    assert (release["status"], release["parity"]["verdict"]) == ("published", "pass")
+    assert any(kind.assumed in sentence for sentence in release["assumed"]), release["assumed"]
+    with localhub.serve(desk.hub) as url:
+        folder = Path(snapshot_download("me/mine", endpoint=url, token="embedded", local_dir=desk.root / "got"))
+    build = json.loads((folder / "hubpush.json").read_text(encoding="utf-8"))["build"]
+    assert {why: len(names) for why, names in build["model"]["dropped"].items()}.items() >= kind.dropped.items()
+    assert build["parity"]["weights"]["bit_identical"]
+    for reference in build["parity"]["references"]:
+        assert {output["output"] for output in reference["outputs"]} >= kind.outputs | {"layer 3"}
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"pipeline_tag: {kind.task}\n" in card
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["architectures"] == [kind.model_class]
+    assert tuple(config.get("id2label", {}).values()) == kind.labels
+    options = {"add_pooling_layer": "pooler" in build["model"]["heads"]} if kind.model_class == "BertModel" else {}
+    model, info = getattr(transformers, kind.model_class).from_pretrained(folder, output_loading_info=True, **options)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+    if kind.task != "question-answering":  # transformers 5 has no such pipeline any more
+        assert transformers.pipeline(kind.task, model=str(folder))("the [MASK] of paris")
+    with torch.inference_mode():
+        assert torch.isfinite(model(torch.tensor([[101, 500, 102]]))[0]).all()
+
+
+@pytest.mark.parametrize("kind", ["averages", "TF2, named", "ELECTRA generator", "text classifier"])
+def test_a_second_run_changes_nothing(kind: str, desk: Workshop) -> None:
+    """What was asked of a checkpoint is part of its identity: the same again is unchanged, another thing is not."""
+    KINDS[kind].write(desk.root / "mine")
+    assert desk.single(desk.root / "mine", *KINDS[kind].options).code == 0
+    again = desk.single(desk.root / "mine", *KINDS[kind].options, "--json")
+    assert json.loads(again.out)["releases"][0]["status"] == "unchanged"
+    other = {"averages": (), "text classifier": ("--task", "token-classification")}
+    if kind in other:
+        planned = json.loads(desk.single(desk.root / "mine", *other[kind], "--dry-run", "--json").out)["releases"][0]
+        assert (planned["status"], planned["bump"]) == ("planned", "major")
+
+
+def test_averages_are_other_weights(desk: Workshop) -> None:
+    """--averaged publishes the averages' bits, and without it the raw ones are, whatever stands beside them."""
+    from safetensors.numpy import load_file
+
+    leftovers(desk.root / "mine", averages=True)
+    found = {}
+    for name, options in (("raw", ()), ("averaged", ("--averaged",))):
+        result = desk.run("convert", desk.root / "mine", desk.root / name, *options)
+        assert result.code == 0, result.err
+        found[name] = load_file(desk.root / name / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    expected = bert_variables(TINY)["bert/embeddings/word_embeddings"]
+    assert np.array_equal(found["raw"], expected)
+    assert np.array_equal(found["averaged"], (expected * np.float32(0.9)).astype(np.float32))
+
+
+def test_what_does_not_lie_beside_a_checkpoint_is_given(desk: Workshop) -> None:
+    """A fine-tuned checkpoint takes its ancestor's config and vocabulary, and they are part of its identity."""
+    texts(desk.root / "base")
+    write_checkpoint(desk.root / "out" / "model.ckpt-9", bert_variables(TINY, ("pooler",)))
+    source = desk.root / "out" / "model.ckpt-9"
+    assert "no bert_config.json" in desk.single(source, "--no-parity").err
+    config, vocab = desk.root / "base" / "bert_config.json", desk.root / "base" / "vocab.txt"
+    assert "no vocab.txt" in desk.single(source, "--no-parity", "--config", config).err
+    given = ("--config", config, "--vocab", vocab)
+    first = desk.single(source, *map(str, given))
+    assert first.code == 0, first.err
+    assert "unchanged" in desk.single(source, *map(str, given)).out
+    with localhub.serve(desk.hub) as url:
+        folder = Path(snapshot_download("me/mine", endpoint=url, token="embedded", local_dir=desk.root / "got"))
+    assert "--config bert_config.json --vocab vocab.txt" in (folder / "README.md").read_text(encoding="utf-8")
+    assert str(desk.root) not in (folder / "README.md").read_text(encoding="utf-8")
+    edit(config, '"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.2')
+    planned = desk.single(source, *map(str, given), "--dry-run", "--json")
+    assert json.loads(planned.out)["releases"][0]["bump"] == "major"
+
+
+def test_a_family_says_what_options_say(desk: Workshop) -> None:
+    """Part, task, labels, averages and files apart are keys of a family file too."""
+    electra(desk.root / "electra", TINY_GENERATOR)
+    (desk.root / "electra" / "electra_config.json").rename(desk.root / "generator.json")
+    bert("pooler", "classifier")(desk.root / "classifier")
+    leftovers(desk.root / "averaged", averages=True)
+    desk.family.write_text(
+        """
+format = 1
+name = "kinds"
+title = "Kinds"
+summary = "One of each."
+[defaults]
+license = "mit"
+[[releases]]
+name = "generator"
+title = "Generator"
+source = "electra"
+config_file = "generator.json"
+architecture = "electra"
+part = "generator"
+[[releases]]
+name = "classifier"
+title = "Classifier"
+source = "classifier"
+task = "text-classification"
+labels = ["negative", "neutral", "positive"]
+[[releases]]
+name = "averaged"
+title = "Averaged"
+source = "averaged"
+averaged = true
+"""
+    )
+    assert desk.run("catalog", desk.family).code == 0
+    result = desk.main_job("--json")
+    assert result.code == 0, result.err
+    assert [r["parity"]["verdict"] for r in json.loads(result.out)["releases"]] == ["pass"] * 3
+    again = desk.main_job("--json")
+    assert {r["status"] for r in json.loads(again.out)["releases"]} == {"unchanged"}
+
+
+# Refused -------------------------------------------------------------------------------------------------------------
+
+
+def _spoil(kind: str, change: Callable[[Variables], None], prefix: str = "model.ckpt-1000") -> Callable[[Path], None]:
+    """A kind whose variables were changed."""
+    heads = {"classifier": ("pooler", "classifier"), "squad": ("pooler", "squad"), "all": HEADS}
+
+    def write(folder: Path) -> None:
+        texts(folder, TINY_ELECTRA if kind == "electra" else TINY)
+        variables = electra_variables() if kind == "electra" else bert_variables(TINY, heads[kind])
+        change(variables)
+        write_checkpoint(folder / prefix, variables)
+
+    return write
+
+
+def _several(folder: Path) -> None:
+    texts(folder)
+    for step in (900, 1000, 12):
+        write_checkpoint(folder / f"model.ckpt-{step}", bert_variables(TINY))
+
+
+def _saved_model(folder: Path) -> None:
+    tf = tensorflow()
+    module = tf.Module()
+    module.weight = tf.Variable([1.0])
+    module.call = tf.function(lambda x: x * module.weight, input_signature=[tf.TensorSpec([1])])
+    tf.saved_model.save(module, str(folder))
+
+
+def _classifier_of_tf2(folder: Path) -> None:
+    """As BertClassifier saves itself: the encoder a level deeper, beside a head."""
+    tf = tensorflow()
+    texts(folder)
+    model = tf.Module()
+    setattr(model, "layer_with_weights-1", tf.Module())
+    getattr(model, "layer_with_weights-1").kernel = tf.Variable(np.zeros((32, 2), np.float32))
+    tf.train.Checkpoint(model=model).write(str(folder / "classifier.ckpt"))
+
+
+def _two_poolers(folder: Path) -> None:
+    tf2("numbered", pooler="next_sentence.pooler_dense")(folder)
+    tf = tensorflow()
+    reader = tf.train.load_checkpoint(str(folder / "bert_model.ckpt"))
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if name.endswith(suffix)}
+    for part in ("kernel", "bias"):
+        values[f"encoder/layer_with_weights-7/{part}{suffix}"] = values[f"next_sentence..pooler_dense/{part}{suffix}"]
+    write_checkpoint(folder / "bert_model.ckpt", values | {"_CHECKPOINTABLE_OBJECT_GRAPH": np.float32(0)})
+
+
+def _pop(*names: str) -> Callable[[Variables], None]:
+    return lambda variables: [variables.pop(name) for name in names] and None
+
+
+def _set(name: str, value: Any) -> Callable[[Variables], None]:
+    return lambda variables: variables.update({name: value})
+
+
+TEXT = ("--task", "text-classification")
+ZEROS = np.zeros((4, 32), np.float32)
+REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
+    "a classifier of nobody knows what": (
+        bert("pooler", "classifier"),
+        (),
+        13,
+        "a head for text-classification or token-classification, and cannot tell which: --task says it",
+    ),
+    "labels of another number": (
+        _spoil("classifier", lambda v: v.update(output_weights=ZEROS, output_bias=ZEROS[:, 0].copy())),
+        (*TEXT, "--labels", "labels.txt"),
+        13,
+        "the labels are 3 names, the head has 4 scores",
+    ),
+    "labels for what has none": (bert(*HEADS), ("--labels", "labels.txt"), 13, "BertForPreTraining has no classifier"),
+    "a task without its head": (bert(*HEADS), TEXT, 13, "needs variables that the checkpoint has not: output_weights"),
+    "a text classifier without a pooler": (bert("classifier"), TEXT, 13, "has not: bert/pooler/dense/kernel"),
+    "a regression": (
+        _spoil("classifier", lambda v: v.update(output_weights=ZEROS[:1], output_bias=ZEROS[:1, 0].copy())),
+        TEXT,
+        13,
+        "1 score(s): a regression or a sigmoid",
+    ),
+    "half a classifier": (_spoil("classifier", _pop("output_bias")), TEXT, 13, "missing variable output_bias"),
+    "a classifier of another width": (
+        _spoil("classifier", _set("output_weights", np.zeros((3, 31), np.float32))),
+        TEXT,
+        13,
+        "output_weights has shape [3, 31], the config asks for [3, 32]",
+    ),
+    "a CRF behind the classifier": (
+        _spoil("classifier", _set("crf_loss/transitions", np.zeros((3, 3), np.float32))),
+        ("--task", "token-classification"),
+        13,
+        "unknown variable crf_loss/transitions [3, 3]",
+    ),
+    "three ends of an answer": (
+        _spoil("squad", _set("cls/squad/output_weights", np.zeros((3, 32), np.float32))),
+        (),
+        13,
+        "cls/squad/output_weights has shape [3, 32]",
+    ),
+    "several checkpoints": (
+        _several,
+        (),
+        11,
+        "holds 3 checkpoints, and which one is meant is not guessed:\n"
+        "  model.ckpt-12\n  model.ckpt-900\n  model.ckpt-1000",
+    ),
+    "averages that are not there": (bert(*HEADS), ("--averaged",), 13, "there are no moving averages"),
+    "averages of a part": (
+        _spoil("all", lambda v: v.update({name + AVERAGE: v[name] for name in list(v)[:40]})),
+        ("--averaged",),
+        13,
+        "missing variable",
+    ),
+    "an average of what is unknown": (
+        _spoil("all", lambda v: v.update({name + AVERAGE: v.get(name, ZEROS) for name in [*v, "bert/surprise"]})),
+        ("--averaged",),
+        13,
+        "unknown variable bert/surprise/ExponentialMovingAverage",
+    ),
+    "both parts of an ELECTRA": (electra, (), 13, "holds a discriminator and a generator"),
+    "a part of a BERT": (bert(*HEADS), ("--part", "generator"), 13, "holds no generator"),
+    "the config of the other part": (electra, ("--part", "generator"), 13, "the config asks for"),
+    "an ELECTRA with embeddings of its own": (
+        _spoil("electra", lambda v: v.update({"generator/embeddings/word_embeddings": ZEROS})),
+        ("--part", "generator"),
+        13,
+        "unknown variable generator/embeddings/word_embeddings",
+    ),
+    "an ELECTRA without its projection": (
+        _spoil("electra", _pop("electra/embeddings_project/bias")),
+        ("--part", "discriminator"),
+        13,
+        "missing variable electra/embeddings_project/bias",
+    ),
+    "an ALBERT": (
+        _spoil("all", lambda v: [v.pop(n) for n in list(v)] and v.update({"albert/x": ZEROS})),
+        (),
+        13,
+        "holds no bert, electra: no variable is called bert/…, electra/encoder/…, generator/encoder/…. It has albert/x",
+    ),
+    "a SavedModel": (_saved_model, (), 11, "is a SavedModel (saved_model.pb)"),
+    "a classifier of TensorFlow 2": (
+        _classifier_of_tf2,
+        (),
+        12,
+        "an object-based checkpoint of TensorFlow 2 (it has _CHECKPOINTABLE_OBJECT_GRAPH), whose paths are none",
+    ),
+    "two poolers of TensorFlow 2": (_two_poolers, (), 13, "would both be bert/pooler/dense/kernel"),
+}
+
+
+@pytest.mark.parametrize(("write", "options", "code", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_one_is_refused_with_the_reason(
+    write: Callable[[Path], None], options: tuple[str, ...], code: int, words: str, desk: Workshop
+) -> None:
+    """What does not fit exactly is never guessed: one error that says why, and nothing published or left half made."""
+    write(desk.root / "mine")
+    result = desk.single(desk.root / "mine", *options)
+    assert result.code == code, result.err
+    assert words in result.err
+    assert result.err.count("Hint: ") == 1
+    assert desk.published() == []
+    out = desk.run("convert", desk.root / "mine", desk.root / "out", *options)
+    assert out.code == code
+    assert not (desk.root / "out").exists()
+    shutil.rmtree(desk.root / "mine")
+
+
+def test_a_vocabulary_may_be_shorter_when_the_family_says_so(desk: Workshop) -> None:
+    """Padded embedding tables are taken when vocab_lines names the number of lines, and refused otherwise."""
+    bert("mlm")(desk.root / "mine")
+    lines = vocab_lines(TINY["vocab_size"] - 5)
+    (desk.root / "mine" / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    head = 'format = 1\nname = "f"\ntitle = "F"\nsummary = "F."\n[[releases]]\nname = "padded"\ntitle = "Padded"\n'
+    desk.family.write_text(head + 'license = "mit"\nsource = "mine"\n')
+    refused = desk.main_job()
+    assert refused.code == 14
+    assert "vocab_lines = 1232" in refused.err
+    for count, code in ((1231, 14), (1238, 14), (1232, 0)):
+        desk.family.write_text(head + f'license = "mit"\nsource = "mine"\nvocab_lines = {count}\n')
+        result = desk.main_job()
+        assert result.code == code, result.err
