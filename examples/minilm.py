@@ -58,7 +58,7 @@ def save(prefix: Path, variables: dict[str, np.ndarray]) -> None:
     with tf.Graph().as_default(), v1.Session() as session:
         holders = {}
         for name, value in variables.items():
-            holders[name] = v1.placeholder(tf.float32, value.shape)
+            holders[name] = v1.placeholder(tf.as_dtype(value.dtype), value.shape)
             v1.get_variable(name, initializer=holders[name], use_resource=False)
         session.run(v1.global_variables_initializer(), {holders[name]: value for name, value in variables.items()})
         v1.train.Saver().save(session, str(prefix), write_meta_graph=False, write_state=False)

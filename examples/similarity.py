@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -42,19 +43,19 @@ def compare(repo_id: str, revision: str) -> None:
         sys.exit("this is not the trained model")
 
 
-def main(repo_id: str, revision: str, hub: str | None = None) -> None:
-    """Compare with the model of a Hub, or of an embedded Hub's directory."""
+def with_hub(use: Callable[[str, str], None], repo_id: str, revision: str, hub: str | None = None) -> None:
+    """Use the model of a Hub, or of an embedded Hub's directory."""
     from hubpush import localhub
 
     with localhub.serve(Path(hub)) if hub else nullcontext() as endpoint:
         if endpoint:
             # Read by huggingface_hub when it is imported. A person's token has no business on an embedded Hub.
             os.environ |= {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
-        compare(repo_id, revision)
+        use(repo_id, revision)
     if hub:
         hubpush = os.path.relpath(Path(sys.executable).parent / "hubpush")
         print(f"\nBrowse it:  {hubpush} hub serve {hub}   then http://127.0.0.1:8000/{repo_id}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with_hub(compare, *sys.argv[1:])

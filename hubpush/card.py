@@ -46,6 +46,8 @@ class Context:
         is_copy: Whether the authors are known to publish their own conversion, and this repo is not theirs.
         release: The release's facts, as the family file gives them.
         activation_source: Where it is known from which GELU form the released code computes.
+        forward_source: What the forward pass that is compared with was written after.
+        lacks_pooler: Whether transformers' bare encoder makes a pooler that the checkpoint does not have.
         family: `title` and `summary` of the family.
         siblings: `name`, `title`, `repo_id` of every release of the family.
         model: Class, heads, parameters, casing, activation, what was dropped and assumed.
@@ -69,6 +71,8 @@ class Context:
     is_copy: bool
     release: Mapping[str, Any]
     activation_source: str
+    forward_source: str
+    lacks_pooler: bool
     family: Mapping[str, str]
     siblings: tuple[Mapping[str, str], ...]
     model: Mapping[str, Any]
@@ -106,7 +110,8 @@ def context(
     declared = [r for r in references if r["as_published"] and r["dtype"] == "float64"]
     others = [r for r in references if not r["as_published"]]
     batches = build.samples["batches"] if build.samples is not None else []
-    known_from = release.activation_source or ARCHITECTURES[build.model.architecture].activation_source
+    architecture = ARCHITECTURES[build.model.architecture]
+    known_from = release.activation_source or architecture.activation_source
     return Context(
         repo_id=repo_id,
         tag=f"v{history[-1].version}",
@@ -114,6 +119,8 @@ def context(
         is_copy=release.official_repo is not None and release.official_repo.partition("/")[0] != owner,
         release=release.model_dump(mode="json"),
         activation_source=known_from,
+        forward_source=architecture.forward_source,
+        lacks_pooler="pooler" in architecture.groups and "pooler" not in build.model.heads,
         family={"title": family.title, "summary": family.summary},
         siblings=tuple({"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases),
         model=build.model.model_dump(mode="json"),

@@ -136,7 +136,7 @@ class Release(BaseModel):
         vocab_lines: Lines of the vocabulary, where the embedding table has more rows than that.
         config: Values that the original config must have, for example `num_hidden_layers`.
         data_sha256: Expected SHA-256 of the checkpoint's data file, where another publication of it is known.
-        official_repo: Where the authors publish their own conversion, if they do.
+        official_repo: The established conversion on the Hub, the authors' own where there is one.
         glue: GLUE test scores as the authors published them, by task.
     """
 

@@ -324,6 +324,7 @@ def account(
     present = {places[place][0] for place in stored if place in places}
     mistakes: list[str] = []
     model_class = _choose(architecture, present, task, mistakes)
+    is_told = not mistakes
     heads = frozenset(present & model_class.holds) - architecture.required
     dims = {**config, "head_size": config["hidden_size"] // max(1, config["num_attention_heads"])}
     count = _count_labels(checkpoint, architecture, model_class, stored)
@@ -356,11 +357,8 @@ def account(
         if wrong:
             mistakes.append(wrong)
         if group not in model_class.holds:
-            fates.append(
-                Fate(
-                    variable, "dropped", place, variable.shape, None, group, reason=f"{model_class.name} has no {group}"
-                )
-            )
+            why = f"{model_class.name} has no {group}" if is_told else f"what becomes of the {group}, --task says"
+            fates.append(Fate(variable, "dropped", place, variable.shape, None, group, reason=why))
         else:
             published = key.removeprefix(architecture.base_prefix) if model_class.headless else key
             fates.append(Fate(variable, "mapped", place, shape, published, group, weight.transposed, wrong))

@@ -426,6 +426,7 @@ ARCHITECTURE = Architecture(
     activation="gelu_pytorch_tanh",
     activation_source="google-research/bert computes the tanh form since commit bee6030 (2019-02-07), whatever"
     " bert_config.json says",
+    forward_source="written after `modeling.py` of google-research/bert; hubpush's tests compare it with that code",
     forward=forward,
     layouts=LAYOUTS,
 )

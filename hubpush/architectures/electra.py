@@ -61,6 +61,7 @@ def _part(
         layers_key="num_hidden_layers",
         activation="gelu",
         activation_source="google-research/electra's modeling.py computes the exact form, by erf",
+        forward_source="written after `modeling.py` of google-research/electra, on the transformer of BERT's",
         forward=partial(forward, scope),
     )
 

@@ -130,6 +130,7 @@ class Architecture:
         layers_key: The config key with the number of layers.
         activation: The GELU form that the original code computes.
         activation_source: Where that is known from.
+        forward_source: What the forward pass was written after, and what it was compared with; it stands on the card.
         forward: The original forward pass; see `hubpush.architectures.bert.forward` for its contract.
         part: `discriminator` or `generator`, where one checkpoint holds both.
         only_if_unequal: Groups that a model has only when two sizes of its config differ; then they are required.
@@ -148,6 +149,7 @@ class Architecture:
     layers_key: str
     activation: Activation
     activation_source: str
+    forward_source: str
     forward: Callable[..., dict[str, Any]]
     part: str | None = None
     only_if_unequal: Mapping[str, tuple[str, str]] = field(default_factory=dict)
