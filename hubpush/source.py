@@ -204,7 +204,8 @@ def members(bundle: Path) -> dict[str, Member]:
     found = {member.name: member for member in (Member(bundle, e.filename, e.file_size, e.CRC) for e in zips)}
     if not found:
         raise SourceError(
-            f"{bundle.name} holds no archives", hint="a bundle is a zip of zips; for one checkpoint give --repo-id too"
+            f"{bundle.name} holds no archives",
+            hint="a mirror that is a file is a zip of zips, and whole; one checkpoint wants --repo-id too",
         )
     return found
 

@@ -330,6 +330,37 @@ averaged = true
     assert {r["status"] for r in json.loads(again.out)["releases"]} == {"unchanged"}
 
 
+@pytest.mark.parametrize("generation", ["numbered", "named"])
+def test_layouts_mean_what_tf_models_official_means(generation: Any, desk: Workshop) -> None:
+    """What is published from an object-based checkpoint computes what tf-models-official computes with that checkpoint.
+
+    Its outputs are recorded by tests/golden/tf_models_official.py, where its own encoders restored the same files.
+    """
+    import torch
+    from transformers import BertForMaskedLM, BertModel
+
+    from tests.golden.tf_models_official import IDS, MASK, SEGMENTS
+
+    record = Path(__file__).parent / "golden" / "tf-models-official.json"
+    expected = json.loads(record.read_text(encoding="utf-8"))[generation]
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    inputs = {name: torch.from_numpy(array).long() for name, array in zip(names, (IDS, MASK, SEGMENTS), strict=True)}
+    for heads, kind in (((), BertModel), (("mlm",), BertForMaskedLM)):
+        tf2(generation, *heads)(desk.root / kind.__name__)
+        out = desk.root / f"{kind.__name__} converted"
+        assert desk.run("convert", desk.root / kind.__name__, out).code == 0
+        with torch.inference_mode():
+            got = kind.from_pretrained(out)(**inputs)
+        if heads:
+            found = {"mlm_logits": got.logits.numpy()[:, :, ::50]}
+        else:
+            found = {"sequence_output": got.last_hidden_state.numpy(), "pooled_output": got.pooler_output.numpy()}
+        for name, array in found.items():
+            real = MASK == 1 if array.ndim == 3 else slice(None)
+            gap = np.abs(array - np.array(expected[name]))[real].max()
+            assert gap < 2e-5, (name, gap)  # float32 on both sides; a head for another head gives 1 and more
+
+
 # Refused -------------------------------------------------------------------------------------------------------------
 
 

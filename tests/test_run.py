@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -216,3 +217,108 @@ def test_a_worker_that_dies_is_an_error_of_its_release(shop: Workshop) -> None:
     assert ended.returncode == 1
     assert ended.stderr.count("the worker process died") == 2
     assert "Traceback" not in ended.stderr
+
+
+def _bundle(shop: Workshop, folder: str = "") -> Path:
+    """The family's archives in one zip, and nowhere else."""
+    bundle = shop.root / "all_models.zip"
+    with zipfile.ZipFile(bundle, "w") as archive:
+        for path in sorted(shop.root.glob("tiny-*.zip")):
+            archive.write(path, f"{folder}{path.name}")
+            path.unlink()
+    return bundle
+
+
+def test_a_family_is_taken_from_a_zip_of_zips(shop: Workshop) -> None:
+    """A bundle's archives are held against the lock as others are, published, and unchanged the next time."""
+    bundle = _bundle(shop, "all/")
+    result = shop.main_job("--source", str(bundle), "--no-parity", "--json")
+    assert result.code == 0, result.err
+    assert [r["status"] for r in json.loads(result.out)["releases"]] == ["published"] * 2
+    again = json.loads(shop.main_job("--source", str(bundle), "--no-parity", "--json").out)
+    assert [r["status"] for r in again["releases"]] == ["unchanged"] * 2
+
+
+def test_another_archive_in_a_bundle_is_found(shop: Workshop, archives: Path, tmp_path: Path) -> None:
+    """Without a lock, what was published before is the lock: another archive under the same name is refused."""
+    (shop.root / "tinies.lock.json").unlink()
+    bundle = _bundle(shop)
+    assert shop.main_job("--source", str(bundle), "--no-parity").code == 0
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.write(archives / "tiny-a.zip", "tiny-a.zip")
+        archive.write(archives / "tiny-a.zip", "tiny-b.zip")
+    result = shop.main_job("--source", str(bundle), "--no-parity", "--json")
+    outcomes = json.loads(result.out)["releases"]
+    assert [r["status"] for r in outcomes] == ["unchanged", "failed"]
+    assert "not the pinned source" in outcomes[1]["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.write_bytes(b"no zip"), "is not a sound zip"),
+        # What is left of it ends as the last archive in it does.
+        (lambda path: path.write_bytes(path.read_bytes()[:-30]), "holds no archives"),
+        (lambda path: zipfile.ZipFile(path, "w").close(), "holds no archives"),
+        (lambda path: zipfile.ZipFile(path, "w").writestr("../tiny-a.zip", b"x"), "the name '../tiny-a.zip'"),
+    ],
+    ids=["no zip", "cut", "empty", "name"],
+)
+def test_a_bundle_that_is_none_is_refused(shop: Workshop, spoil: Callable[[Path], None], words: str) -> None:
+    """A damaged, empty or hostile bundle is exit code 11, and nothing of it is left."""
+    bundle = _bundle(shop)
+    spoil(bundle)
+    result = shop.main_job("--source", str(bundle), "--no-parity")
+    assert result.code == 11, result.err
+    assert words in result.err
+    assert not [path for path in (shop.root / "work").rglob("*.zip*") if path.is_file()]
+
+
+def test_a_bundle_without_an_archive_fails_that_release_alone(shop: Workshop) -> None:
+    """What the bundle lacks is named for its release; the others are published."""
+    (shop.root / "tiny-b.zip").unlink()
+    result = shop.main_job("--source", str(_bundle(shop)), "--no-parity", "--json")
+    assert result.code == 11
+    outcomes = json.loads(result.out)["releases"]
+    assert [r["status"] for r in outcomes] == ["published", "failed"]
+    assert "has no tiny-b.zip" in outcomes[1]["error"]["message"]
+
+
+def test_a_bundle_comes_over_http(shop: Workshop) -> None:
+    """A URL of a zip of zips is fetched once, and its archives are what the family's URLs would give."""
+    bundle = _bundle(shop)
+    body, asked = bundle.read_bytes(), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/models/all_models.zip"
+        for status in ("published", "unchanged"):
+            result = shop.main_job("--source", url, "--no-parity", "--json")
+            assert result.code == 0, result.err
+            assert [r["status"] for r in json.loads(result.out)["releases"]] == [status] * 2
+    finally:
+        server.shutdown()
+    assert asked == ["/models/all_models.zip"]
+
+
+def test_a_mirror_may_have_the_buckets_folders(shop: Workshop) -> None:
+    """Archives of one name are told apart by the folder that they have in their URL, where the mirror has it too."""
+    for release, year in (("tiny-a", "2018"), ("tiny-b", "2020")):
+        edit(shop.family, f'"{release}.zip"', f'"https://example.org/{year}/bert.zip"')
+        (shop.root / "mirror" / year).mkdir(parents=True)
+        (shop.root / f"{release}.zip").rename(shop.root / "mirror" / year / "bert.zip")
+    result = shop.main_job("--source", str(shop.root / "mirror"), "--no-parity", "--json")
+    assert result.code == 0, result.err
+    digests = {r["files"]["model.safetensors"]["sha256"] for r in json.loads(result.out)["releases"]}
+    assert len(digests) == 2
