@@ -150,6 +150,48 @@ def test_inspect_of_a_sound_checkpoint_ends_with_0(run: Callable[..., Result], r
     assert "BertForPreTraining: 62 of 62 variables are published" in human.err
 
 
+@pytest.mark.parametrize("kind", ["TF1", "TF2", "ELECTRA"])
+def test_inspect_needs_no_config(kind: str, run: Callable[..., Result], tmp_path: Path) -> None:
+    """What lies in an output directory without config and vocabulary is inspected by its own shapes, which are told."""
+    prefix = tmp_path / "output" / "model.ckpt-1000"
+    sizes = {"TF1": checkpoints.TINY, "TF2": checkpoints.TINY, "ELECTRA": checkpoints.TINY_GENERATOR}[kind]
+    options = ("--part", "generator") if kind == "ELECTRA" else ()
+    if kind == "TF2":
+        variables = checkpoints.bert_variables(sizes, ("pooler",))
+        checkpoints.write_tf2_checkpoint(prefix, variables, sizes, generation="numbered")
+    else:
+        variables = checkpoints.electra_variables() if options else checkpoints.bert_variables(sizes)
+        checkpoints.write_checkpoint(prefix, variables)
+    result = run("inspect", prefix.parent, "--work", tmp_path, *options)
+    assert result.code == 0, result.err
+    for key in ("hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size", "max_position_embeddings"):
+        assert f"{key} {sizes[key]:,}" in result.err
+    assert ("num_attention_heads 4" in result.err) == (kind == "TF2")  # its kernels alone have an axis for them
+    assert "--config FILE" in result.err
+    data = json.loads(run("inspect", prefix.parent, "--json", "--work", tmp_path, *options).out)
+    assert data["architecture"] == {"ELECTRA": "electra-generator"}.get(kind, "bert")
+    assert (data["layout"] is not None) == (kind == "TF2")
+    assert data["mistakes"] == []
+
+
+def test_inspect_says_what_a_task_would_change(run: Callable[..., Result], tmp_path: Path) -> None:
+    """A classifier's head is shown as undecided until --task says what it is."""
+    prefix = checkpoints.write_checkpoint(
+        tmp_path / "output" / "model.ckpt-9", checkpoints.bert_variables(checkpoints.TINY, ("pooler", "classifier"))
+    )
+    undecided = run("inspect", prefix, "--work", tmp_path)
+    assert undecided.code == 13
+    assert "what becomes of the classifier, --task says" in undecided.out
+    for task, name in (
+        ("text-classification", "BertForSequenceClassification"),
+        ("token-classification", "BertForTokenClassification"),
+        ("feature-extraction", "BertModel"),
+    ):
+        decided = run("inspect", prefix, "--task", task, "--work", tmp_path)
+        assert decided.code == 0, decided.err
+        assert name in decided.err
+
+
 def test_convert_makes_a_folder_that_loads(run: Callable[..., Result], release: Path, tmp_path: Path) -> None:
     """`convert` writes what from_pretrained loads, refuses a folder with something in it, and leaves no half result."""
     from transformers import AutoModelForMaskedLM, AutoTokenizer
