@@ -425,9 +425,10 @@ def convert(
         os.replace(partial, target)  # noqa: PTH105 - replaces on every platform
     finally:
         partial.unlink(missing_ok=True)
-    (folder / "config.json").write_text(
-        json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n"
-    )
+    # As numbers, the keys of id2label are sorted as transformers sorts them: 2 before 10.
+    numbered = {"id2label": {int(n): name for n, name in config["id2label"].items()}} if "id2label" in config else {}
+    text = json.dumps({**config, **numbered}, indent=2, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8", newline="\n")
     parameters = sum(int(np.prod(f.variable.shape)) for f in fates)
     return Converted(folder, config, parameters, digest.hexdigest(), size)
 

@@ -330,6 +330,30 @@ averaged = true
     assert {r["status"] for r in json.loads(again.out)["releases"]} == {"unchanged"}
 
 
+@pytest.mark.parametrize("count", [2, 12])
+@pytest.mark.parametrize("named", [True, False])
+def test_labels_are_written_as_transformers_writes_them(count: int, named: bool, desk: Workshop) -> None:
+    """config.json of a classifier has the bytes of save_pretrained's, names in the order of their numbers."""
+    import transformers
+
+    texts(desk.root / "mine")
+    write_checkpoint(desk.root / "mine" / "m", bert_variables(TINY, ("pooler", "classifier"), labels=count))
+    names = [f"Größe {n}, <b>|`" for n in range(count)]
+    (desk.root / "names.txt").write_text("\n".join(names), encoding="utf-8")
+    options = ("--task", "text-classification", *(("--labels", "names.txt") if named else ()))
+    result = desk.run("convert", desk.root / "mine", desk.root / "out", *options)
+    assert result.code == 0, result.err
+    labels: dict[str, Any] = {"num_labels": count}
+    if named:
+        labels = {"id2label": dict(enumerate(names)), "label2id": {name: n for n, name in enumerate(names)}}
+    sizes = {key: value for key, value in TINY.items() if key != "hidden_act"}
+    config = transformers.BertConfig(**sizes, **labels, hidden_act="gelu_pytorch_tanh")
+    transformers.BertForSequenceClassification(config).save_pretrained(desk.root / "theirs")
+    theirs = (desk.root / "theirs" / "config.json").read_text(encoding="utf-8")
+    version = next(line for line in theirs.splitlines(keepends=True) if "transformers_version" in line)
+    assert (desk.root / "out" / "config.json").read_text(encoding="utf-8") == theirs.replace(version, "")
+
+
 @pytest.mark.parametrize("generation", ["numbered", "named"])
 def test_layouts_mean_what_tf_models_official_means(generation: Any, desk: Workshop) -> None:
     """What is published from an object-based checkpoint computes what tf-models-official computes with that checkpoint.
