@@ -12,10 +12,11 @@ import builtins
 import functools
 import importlib.metadata
 import importlib.util
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def tokenization() -> ModuleType:
 @functools.cache
 def run_pretraining() -> ModuleType:
     """Google's run_pretraining.py: `get_masked_lm_output`, `get_next_sentence_output`, ..."""
-    return _load("run_pretraining", modeling=modeling(), optimization=_load("optimization"))
+    return _load("run_pretraining", modeling=modeling(), optimization=optimization())
 
 
 @functools.cache
@@ -57,8 +58,14 @@ def run_squad() -> ModuleType:
     return _load("run_squad", **_siblings())
 
 
+@functools.cache
+def optimization() -> ModuleType:
+    """Google's optimization.py: `create_optimizer`."""
+    return _load("optimization")
+
+
 def _siblings() -> dict[str, ModuleType]:
-    return {"modeling": modeling(), "optimization": _load("optimization"), "tokenization": tokenization()}
+    return {"modeling": modeling(), "optimization": optimization(), "tokenization": tokenization()}
 
 
 class _TensorFlow(SimpleNamespace):
@@ -216,21 +223,88 @@ def task_logits(
     tf = tensorflow()
     v1 = tf.compat.v1
     arrays = [np.asarray(array, np.int32) for array in (input_ids, input_mask, segment_ids)]
-    v1.disable_v2_tensorshape()  # run_classifier.py asks a dimension for its `value`
+    with _dimensions_with_values(), tf.Graph().as_default(), v1.Session() as session:
+        placeholders = [v1.placeholder(tf.int32, array.shape) for array in arrays]
+        bert_config = modeling().BertConfig.from_dict(config)
+        if labels is None:
+            logits = tf.stack(run_squad().create_model(bert_config, False, *placeholders, False), axis=-1)
+        else:
+            truth = v1.zeros([len(arrays[0])], v1.int32)  # for the loss, which nobody asks for
+            _, _, logits, _ = run_classifier().create_model(bert_config, False, *placeholders, truth, labels, False)
+        v1.train.Saver().restore(session, str(prefix))
+        result: np.ndarray[Any, Any] = session.run(logits, dict(zip(placeholders, arrays, strict=True)))
+    return result
+
+
+def train(
+    start: str | Path,
+    output: str | Path,
+    config: Mapping[str, Any],
+    task: Literal["pretraining", "classifier", "squad"],
+    labels: int = 3,
+    steps: int = 2,
+) -> Path:
+    """Trains Google's own graph for a few steps with Google's own optimizer, and saves all of it as an Estimator does.
+
+    Args:
+        start: Checkpoint to begin with; it holds all of the task's variables.
+        output: Directory to save to: `model.ckpt-<steps>` with its `.meta`, and the state file `checkpoint`.
+        config: The bert_config.json of both.
+        task: Whose graph: run_pretraining.py's, run_classifier.py's, run_squad.py's.
+        labels: Number of the classifier's labels.
+        steps: Number of steps.
+
+    Returns:
+        The prefix.
+    """
+    tf = tensorflow()
+    v1 = tf.compat.v1
+    random = np.random.default_rng(5)
+    with _dimensions_with_values(), tf.Graph().as_default(), v1.Session() as session:
+        v1.set_random_seed(5)
+        ids = tf.constant(random.integers(104, config["vocab_size"], (4, 16)), tf.int32)
+        mask, segments = tf.ones_like(ids), tf.constant(random.integers(0, 2, (4, 16)), tf.int32)
+        bert_config = modeling().BertConfig.from_dict(config)
+        truth = tf.constant([0, 1, 1, 0], tf.int32)
+        if task == "classifier":
+            loss, *_ = run_classifier().create_model(bert_config, True, ids, mask, segments, truth, labels, False)
+        elif task == "squad":
+            spans = run_squad().create_model(bert_config, True, ids, mask, segments, False)
+            loss = sum(
+                tf.reduce_mean(v1.nn.sparse_softmax_cross_entropy_with_logits(labels=truth, logits=logits))
+                for logits in spans
+            )
+        else:
+            model = modeling().BertModel(bert_config, True, ids, mask, segments)
+            masked, *_ = run_pretraining().get_masked_lm_output(
+                bert_config,
+                model.get_sequence_output(),
+                model.get_embedding_table(),
+                tf.constant([[1, 5]] * 4),
+                ids[:, 1:3],
+                tf.ones([4, 2]),
+            )
+            following, *_ = run_pretraining().get_next_sentence_output(bert_config, model.get_pooled_output(), truth)
+            loss = masked + following
+        model_variables = v1.trainable_variables()
+        step = optimization().create_optimizer(loss, 1e-2, 10, 0, False)
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver(model_variables).restore(session, str(start))
+        for _ in range(steps):
+            session.run(step)
+        saved = v1.train.Saver().save(session, str(Path(output) / "model.ckpt"), global_step=steps)
+    return Path(saved)
+
+
+@contextmanager
+def _dimensions_with_values() -> Iterator[None]:
+    """run_classifier.py asks a dimension for its `value`, which it has in the old kind of shapes alone."""
+    v1 = tensorflow().compat.v1
+    v1.disable_v2_tensorshape()
     try:
-        with tf.Graph().as_default(), v1.Session() as session:
-            placeholders = [v1.placeholder(tf.int32, array.shape) for array in arrays]
-            bert_config = modeling().BertConfig.from_dict(config)
-            if labels is None:
-                logits = tf.stack(run_squad().create_model(bert_config, False, *placeholders, False), axis=-1)
-            else:
-                truth = v1.zeros([len(arrays[0])], v1.int32)  # for the loss, which nobody asks for
-                _, _, logits, _ = run_classifier().create_model(bert_config, False, *placeholders, truth, labels, False)
-            v1.train.Saver().restore(session, str(prefix))
-            result: np.ndarray[Any, Any] = session.run(logits, dict(zip(placeholders, arrays, strict=True)))
+        yield
     finally:
         v1.enable_v2_tensorshape()
-    return result
 
 
 def _heads(heads: bool | Collection[str]) -> Collection[str]:

@@ -15,6 +15,7 @@ import pytest
 from huggingface_hub import snapshot_download
 
 from hubpush import localhub
+from tests import google_bert
 from tests.checkpoints import (
     HEADS,
     TINY,
@@ -27,6 +28,7 @@ from tests.checkpoints import (
     vocab_lines,
     write_checkpoint,
     write_tf2_checkpoint,
+    zip_release,
 )
 from tests.workshop import Result, Workshop, edit
 
@@ -68,6 +70,18 @@ def leftovers(folder: Path, *, averages: bool = False) -> None:
     write_checkpoint(folder / "model.ckpt-1000000", trained(bert_variables(TINY), averages=averages))
 
 
+def google(task: Any, *heads: str) -> Callable[[Path], None]:
+    """What Google's own code leaves after a few steps of training: with .meta, state file and Adam's moments."""
+
+    def write(folder: Path) -> None:
+        texts(folder)
+        start = write_checkpoint(folder / "start" / "bert_model.ckpt", bert_variables(TINY, heads))
+        google_bert.train(start, folder, TINY, task)
+        shutil.rmtree(start.parent)
+
+    return write
+
+
 def electra(folder: Path, config: Mapping[str, Any] = TINY_ELECTRA) -> None:
     texts(folder, config, "electra_config.json")
     write_checkpoint(folder / "electra_small", trained(electra_variables()))
@@ -98,6 +112,7 @@ class Kind:
 
 
 SLOTS = "the optimizer's moments (optimization.py of google-research/bert, and LAMB's like it)"
+COUNTER = "the training step counter"
 RAW = "raw values; their exponential moving averages are published"
 RECORDS = "TensorFlow 2's own records"
 KINDS = {
@@ -142,6 +157,26 @@ KINDS = {
         "question-answering",
         frozenset({"span_logits"}),
         dropped={"BertForQuestionAnswering has no pooler": 2},
+    ),
+    "run_pretraining's output": Kind(
+        google("pretraining", *HEADS), (), "BertForPreTraining", "fill-mask", dropped={SLOTS: 2 * 62, COUNTER: 1}
+    ),
+    "run_classifier's output": Kind(
+        google("classifier", "pooler", "classifier"),
+        ("--task", "text-classification", "--labels", "labels.txt"),
+        "BertForSequenceClassification",
+        "text-classification",
+        frozenset({"logits"}),
+        labels=("negative", "neutral", "positive"),
+        dropped={SLOTS: 2 * 57, COUNTER: 1},
+    ),
+    "run_squad's output": Kind(
+        google("squad", "pooler", "squad"),
+        (),
+        "BertForQuestionAnswering",
+        "question-answering",
+        frozenset({"span_logits"}),
+        dropped={COUNTER: 1, "BertForQuestionAnswering has no pooler": 2},
     ),
     "training leftovers": Kind(leftovers, (), "BertForPreTraining", "fill-mask", dropped={SLOTS: 2 * 62 + 2}),
     "raw beside averages": Kind(
@@ -250,6 +285,22 @@ def test_a_second_run_changes_nothing(kind: str, desk: Workshop) -> None:
     if kind in other:
         planned = json.loads(desk.single(desk.root / "mine", *other[kind], "--dry-run", "--json").out)["releases"][0]
         assert (planned["status"], planned["bump"]) == ("planned", "major")
+
+
+def test_an_archive_of_2018_goes_the_whole_way(desk: Workshop) -> None:
+    """A zip with a top folder, a .meta, a state file that points elsewhere and what a Mac adds is one checkpoint."""
+    folder = desk.root / "cased_L-12_H-768_A-12"
+    google("pretraining", *HEADS)(folder)
+    for path in folder.glob("model.ckpt-2.*"):
+        path.rename(folder / path.name.replace("model.ckpt-2", "bert_model.ckpt"))
+    (folder / "checkpoint").write_text('model_checkpoint_path: "/etc/passwd"\n')
+    (folder / "._bert_model.ckpt.index").write_bytes(b"\x00\x05\x16\x07")
+    assert (folder / "bert_model.ckpt.meta").is_file()
+    archive = zip_release(folder, desk.root / "cased_L-12_H-768_A-12.zip", top_folder=folder.name)
+    shutil.rmtree(folder)
+    result = desk.single(archive, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["releases"][0]["parity"]["verdict"] == "pass"
 
 
 def test_averages_are_other_weights(desk: Workshop) -> None:
