@@ -346,30 +346,28 @@ def account(
             fates.append(Fate(variable, "unknown" if reason is None else "dropped", reason=reason or ""))
             continue
         group, weight, key = places[place]
-        wrong = ""
-        if group in model_class.holds:
-            shape = _resolve(weight.shape, dims)
-            own = _resolve(own_shapes[place] or weight.shape, dims)
-            if variable.shape != own:
-                wrong = f"{name} has shape {list(variable.shape)}, the config asks for {list(own)}"
-            elif variable.dtype != "float32":
-                wrong = f"{name} is {variable.dtype}; only float32 is published as it is"
-        if wrong:
-            mistakes.append(wrong)
         if group not in model_class.holds:
             why = f"{model_class.name} has no {group}" if is_told else f"what becomes of the {group}, --task says"
             fates.append(Fate(variable, "dropped", place, variable.shape, None, group, reason=why))
-        else:
-            published = key.removeprefix(architecture.base_prefix) if model_class.headless else key
-            fates.append(Fate(variable, "mapped", place, shape, published, group, weight.transposed, wrong))
+            continue
+        own = _resolve(own_shapes[place] or weight.shape, dims)
+        wrong = ""
+        if variable.shape != own:
+            wrong = f"{name} has shape {list(variable.shape)}, the config asks for {list(own)}"
+        elif variable.dtype != "float32":
+            wrong = f"{name} is {variable.dtype}; only float32 is published as it is"
+        mistakes += [wrong] if wrong else []
+        published = key.removeprefix(architecture.base_prefix) if model_class.headless else key
+        shape = _resolve(weight.shape, dims)
+        fates.append(Fate(variable, "mapped", place, shape, published, group, weight.transposed, wrong))
     needed = (
-        architecture.required
-        | present
-        | {g for g in architecture.only_if_unequal if g in _groups(architecture, config)}
+        architecture.required | present | (architecture.only_if_unequal.keys() & _groups(architecture, config).keys())
     )
-    for place, (group, _weight, _key) in places.items():
-        if place not in stored and group in needed and (group in model_class.holds or group in present):
-            mistakes.append(f"missing variable {place} (of the {group})")
+    mistakes += [
+        f"missing variable {place} (of the {group})"
+        for place, (group, _weight, _key) in places.items()
+        if place not in stored and group in needed
+    ]
     has_averages = any(name.endswith(AVERAGE) for name in checkpoint)
     if averaged and not has_averages:
         mistakes.insert(0, f"there are no moving averages (no variable ends in {AVERAGE}), but they are asked for")

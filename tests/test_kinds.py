@@ -158,6 +158,14 @@ KINDS = {
         frozenset({"span_logits"}),
         dropped={"BertForQuestionAnswering has no pooler": 2},
     ),
+    "one of two tasks": Kind(
+        bert(*HEADS, "squad"),
+        ("--task", "question-answering"),
+        "BertForQuestionAnswering",
+        "question-answering",
+        frozenset({"span_logits"}),
+        dropped={"BertForQuestionAnswering has no mlm": 5, "BertForQuestionAnswering has no nsp": 2},
+    ),
     "run_pretraining's output": Kind(
         google("pretraining", *HEADS), (), "BertForPreTraining", "fill-mask", dropped={SLOTS: 2 * 62, COUNTER: 1}
     ),
@@ -509,6 +517,18 @@ REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
         (*TEXT, "--labels", "labels.txt"),
         13,
         "the labels are 3 names, the head has 4 scores",
+    ),
+    "fewer scores than labels": (
+        _spoil("classifier", lambda v: v.update(output_weights=ZEROS[:2], output_bias=ZEROS[:2, 0].copy())),
+        (*TEXT, "--labels", "labels.txt"),
+        13,
+        "the labels are 3 names, the head has 2 scores",
+    ),
+    "heads for two tasks": (
+        bert(*HEADS, "squad"),
+        (),
+        13,
+        "the checkpoint has heads for fill-mask or question-answering, and cannot tell which: --task says it",
     ),
     "labels for what has none": (bert(*HEADS), ("--labels", "labels.txt"), 13, "BertForPreTraining has no classifier"),
     "a task without its head": (bert(*HEADS), TEXT, 13, "needs variables that the checkpoint has not: output_weights"),

@@ -1,7 +1,7 @@
 """The reference `graph`: the original forward pass in TensorFlow, from the checkpoint, through TensorFlow's own reader.
 
-It shares with the conversion only the checkpoint's files and the table of the architecture, never the reader, the
-transposes, the published config or its epsilon.
+It shares with the conversion only the checkpoint's files, the table of the architecture and, where a checkpoint has
+other names, which name stands for which; never the reader, the transposes, the published config or its epsilon.
 """
 
 from __future__ import annotations
