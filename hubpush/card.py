@@ -54,7 +54,7 @@ class Context:
         config: The published config.json.
         source: Name, digest, size and files of the source.
         files: The converted files with size and digests.
-        build: `date` and `hubpush` of the conversion.
+        build: `date` and `hubpush` of the conversion, and whether `nonfinite` weights were allowed.
         parity: The recorded parity report, or None.
         verdict: `pass`, `known-divergence`, `fail` or `not-run`.
         worst: The float64 output with the largest difference, or None.
@@ -79,7 +79,7 @@ class Context:
     config: Mapping[str, Any]
     source: Mapping[str, Any]
     files: Mapping[str, Any]
-    build: Mapping[str, str]
+    build: Mapping[str, Any]
     parity: Mapping[str, Any] | None
     verdict: str
     worst: Mapping[str, Any] | None
@@ -111,7 +111,8 @@ def context(
     others = [r for r in references if not r["as_published"]]
     batches = build.samples["batches"] if build.samples is not None else []
     architecture = ARCHITECTURES[build.model.architecture]
-    known_from = release.activation_source or architecture.activation_source
+    layout = next((one for one in architecture.layouts if one.name == build.model.layout), None)
+    known_from = release.activation_source or (layout or architecture).activation_source
     return Context(
         repo_id=repo_id,
         tag=f"v{history[-1].version}",
@@ -119,7 +120,7 @@ def context(
         is_copy=release.official_repo is not None and release.official_repo.partition("/")[0] != owner,
         release=release.model_dump(mode="json"),
         activation_source=known_from,
-        forward_source=architecture.forward_source,
+        forward_source=(layout or architecture).forward_source,
         lacks_pooler="pooler" in architecture.groups and "pooler" not in build.model.heads,
         family={"title": family.title, "summary": family.summary},
         siblings=tuple({"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases),
@@ -127,7 +128,7 @@ def context(
         config=build.model.config,
         source=build.source.model_dump(mode="json"),
         files={name: file.model_dump(mode="json") for name, file in build.files.items()},
-        build={"date": build.date, "hubpush": build.hubpush},
+        build={"date": build.date, "hubpush": build.hubpush, "nonfinite": build.nonfinite},
         parity=parity,
         verdict=build.verdict,
         worst=declared[0]["worst"] if declared else None,
@@ -299,7 +300,8 @@ def _cell(value: object) -> str:
     """Text from outside, made harmless in a table cell or a line of Markdown."""
     text = re.sub(r"\s+", " ", str(value)).strip()
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*\[\]|{}~])", r"\\\1", text)
+    # An underscore within a word stays one; at its edge it would begin or end emphasis.
+    return re.sub(r"([\\`*\[\]|{}~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def _sci(value: float | None) -> str:

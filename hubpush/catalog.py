@@ -12,6 +12,7 @@ import fnmatch
 import json
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,7 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid", strict=True)
 _REPO_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 _MAX_FILE = 4 * 1024 * 1024
 _MAX_LABEL, _MAX_LABELS = 200, 10_000
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")
 
 
 def is_allowed_url(value: str) -> bool:
@@ -89,11 +91,20 @@ def _task(value: str) -> str:
 
 
 def _labels(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(value) > _MAX_LABELS:
+        raise ValueError(f"are {len(value):,}, at most {_MAX_LABELS:,} are taken")
+    first: dict[str, int] = {}
     for n, label in enumerate(value):
-        if not label.isprintable() or label != label.strip() or len(label) > _MAX_LABEL:
-            raise ValueError(f"{n} is {label[:60]!r}: a label is at most {_MAX_LABEL} printable characters")
-        if label in value[:n]:
-            raise ValueError(f"{n} repeats {label!r} of {value.index(label)}")
+        if not label.strip():
+            raise ValueError(f"the name of score {n} is empty")
+        if label != label.strip() or len(label) > _MAX_LABEL or any(unicodedata.category(c) in _CONTROL for c in label):
+            raise ValueError(
+                f"the name of score {n}, {label[:60]!r}, has white space around it, a control character, or more than"
+                f" {_MAX_LABEL} characters"
+            )
+        if label in first:
+            raise ValueError(f"the name of score {n} repeats {label!r} of score {first[label]}")
+        first[label] = n
     return value
 
 
@@ -150,7 +161,7 @@ class Release(BaseModel):
     architecture: Annotated[str, AfterValidator(_architecture)] | None = None
     part: Annotated[str, AfterValidator(_part)] | None = None
     task: Annotated[str, AfterValidator(_task)] | None = None
-    labels: Annotated[tuple[Text, ...], Field(strict=False, max_length=_MAX_LABELS), AfterValidator(_labels)] = ()
+    labels: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_labels)] = ()
     averaged: bool = False
     license: Text
     license_name: Text | None = None
@@ -186,6 +197,8 @@ class Release(BaseModel):
             raise ValueError(f"config: {', '.join(odd)} is not a size of {owner}: {', '.join(sorted(sizes))}")
         if self.part is not None and all(table.part != self.part for table in tables):
             raise ValueError(f"part: {self.architecture} has no {self.part}")
+        if self.task is not None and all(self.task != c.pipeline_tag for table in tables for c in table.classes):
+            raise ValueError(f"task: {self.architecture} is not published for {self.task}")
         if self.activation_source is not None and self.activation is None:
             raise ValueError("activation_source: says where `activation` is known from, which is missing")
         if self.license == "other" and not (self.license_name and self.license_link):
@@ -362,12 +375,19 @@ def read_labels(path: Path) -> tuple[str, ...]:
         text = _read(path, "label file")
     except CatalogError as error:
         raise UsageError(error.message, hint="--labels names a text file with one label a line") from None
-    if text.lstrip().startswith(("{", "[")):
+    if _is_json(text):
         raise UsageError(
             f"{path} is JSON; --labels names a text file with one label a line",
             hint="write the names alone, the one of score 0 first",
         )
     return tuple(line.removesuffix("\r") for line in text.removeprefix("\ufeff").removesuffix("\n").split("\n"))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):  # a list of labels may begin with [PAD]
+        return False
 
 
 def _read(path: Path, what: str) -> str:

@@ -25,6 +25,7 @@ from hubpush.errors import CheckpointError, HubpushError, ModelError, UsageError
 from hubpush.show import Format
 
 if TYPE_CHECKING:
+    from hubpush.checkpoint import Checkpoint
     from hubpush.model import Account
     from hubpush.source import Files, Texts
 
@@ -332,7 +333,12 @@ def inspect(
 
     mode = _mode(output, as_json=as_json, quiet=quiet)
     with _opened(source, work, Texts(config)) as files, Checkpoint(files.prefix) as checkpoint:
-        table = model.recognize(checkpoint, None, part)
+        try:
+            table = model.recognize(checkpoint, None, part)
+        except (CheckpointError, ModelError):
+            # What it is not is said behind what it is.
+            _list_variables(checkpoint, mode)
+            raise
         sizes = model.read_config(files.config, table) if files.config else model.sizes(checkpoint, table)
         account = model.account(checkpoint, sizes, table, task=task, averaged=averaged)
         rows = [
@@ -473,6 +479,23 @@ def _facts(
     return {key: value for key, value in said.items() if value is not None} | ({"averaged": True} if averaged else {})
 
 
+def _list_variables(checkpoint: Checkpoint, mode: Format) -> None:
+    """Every variable of a checkpoint that is not read as any architecture."""
+    rows = [
+        {
+            "name": name,
+            "shape": list(variable.shape) if mode is Format.json else "×".join(map(str, variable.shape)) or "scalar",
+            "dtype": variable.dtype,
+            "crc_ok": checkpoint.is_sound(name),
+        }
+        for name, variable in sorted(checkpoint.variables.items())
+    ]
+    if mode is Format.json:
+        show.put(json.dumps({"format": "tensorflow-v2-bundle", "architecture": None, "variables": rows}))
+    else:
+        show.table(rows, mode)
+
+
 def _require_sound(rows: Sequence[Mapping[str, Any]], account: Account) -> None:
     """After everything was shown, the exit code of what is wrong with it."""
     damaged = [row["name"] for row in rows if not row["crc_ok"]]
@@ -495,6 +518,7 @@ def _opened(source: str, work: Path | None, texts: Texts) -> Iterator[Files]:
 
     from hubpush import source as station
 
+    texts.digests()  # what is not there is said before anything is fetched
     with tempfile.TemporaryDirectory(prefix="hubpush-") as scratch:
         location = station.resolve(source, Path())
         tell, _ = show.plain_progress()

@@ -50,7 +50,18 @@ class Inputs(BaseModel):
 
 
 class Source(BaseModel):
-    """Where the bytes came from: an archive, or files in a directory, whose digest is over their names and digests."""
+    """Where the bytes came from: an archive, or files in a directory, whose digest is over their names and digests.
+
+    Attributes:
+        name: What it is called: a URL, or the last part of a path.
+        sha256: Its digest.
+        size: Its bytes.
+        etag: What the server called this version.
+        kind: An archive, or files.
+        files: The files of the checkpoint, config and vocabulary among them.
+        texts: Digests of the `config` and the `vocab` that were used.
+        apart: Those of them that are no part of the source: they were given apart.
+    """
 
     model_config = _FROZEN
 
@@ -60,6 +71,8 @@ class Source(BaseModel):
     etag: str | None = None
     kind: Literal["archive", "files"] = "archive"
     files: Mapping[str, File] = {}
+    texts: Mapping[str, Sha256] = {}
+    apart: tuple[str, ...] = ()
 
 
 class Past(BaseModel):
@@ -92,6 +105,9 @@ class Model(BaseModel):
         activation: The GELU form.
         config: The published config.json.
         variables: Number of variables in the checkpoint.
+        tokens: Lines of the vocabulary.
+        averaged: Whether the weights are moving averages.
+        asked: What nothing but being asked for decided: `task`, `part`.
         dropped: Variables that were left out, by the reason.
         assumed: What nobody said and was taken for granted.
     """
@@ -107,6 +123,9 @@ class Model(BaseModel):
     activation: str
     config: Mapping[str, Any]
     variables: int
+    tokens: int | None = None
+    averaged: bool = False
+    asked: tuple[Literal["task", "part"], ...] = ()
     dropped: Mapping[str, tuple[str, ...]] = {}
     assumed: tuple[str, ...] = ()
 
@@ -283,7 +302,7 @@ def describe_bytes(data: bytes) -> File:
     return File(sha256=hashlib.sha256(data).hexdigest(), size=len(data), git_oid=oid)
 
 
-def weights_inputs(release: Release, source_sha256: str, model: Model, texts: Mapping[str, str] | None = None) -> str:
+def weights_inputs(release: Release, source_sha256: str, model: Model, texts: Mapping[str, str]) -> str:
     """Identity of a conversion: everything that decides the converted bytes.
 
     Args:
@@ -291,13 +310,14 @@ def weights_inputs(release: Release, source_sha256: str, model: Model, texts: Ma
             the vocabulary or the variables say anyway changes nothing.
         source_sha256: Digest of the source.
         model: What was found.
-        texts: Digests of a config and vocabulary that were given apart.
+        texts: Digests of the config and the vocabulary, wherever they lie.
     """
     architecture = ARCHITECTURES[model.architecture]
-    asked = {"task": release.task, "labels": list(release.labels), "averaged": release.averaged, "texts": texts}
+    asked = {"labels": list(release.labels), "averaged": release.averaged}
     return digest(
         {
             "source": source_sha256,
+            "texts": dict(texts),
             "architecture": architecture.fingerprint(model.model_class, model.layout),
             "cased": model.cased if release.cased is None else release.cased,
             "activation": release.activation or architecture.activation,

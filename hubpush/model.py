@@ -28,6 +28,10 @@ Shape = tuple[str | int, ...]
 AVERAGE = "/ExponentialMovingAverage"
 """What tf.train.ExponentialMovingAverage appends to the name of a variable for its average."""
 
+_AVERAGE_SLOT = re.compile(r".+/\.OPTIMIZER_SLOT/\w+/average/.+")
+"""Where tf-models-official's `ExponentialMovingAverage` optimizer keeps them."""
+
+_MAX_SHOWN = 200
 _MAX_CONFIG = 64 * 1024
 _MAX_NESTING = 64
 _HIDDEN_ACTS = ("gelu", "gelu_new", "gelu_pytorch_tanh")
@@ -71,6 +75,7 @@ class Account:
         labels: Number of scores of a classifier; None for a class without one.
         layout: The layout, if the names are not the weight map's own.
         is_raw: Whether the checkpoint has moving averages too, and they are left out.
+        is_told: Whether the heads alone tell that it is this class, so that nobody has to ask for a task.
     """
 
     architecture: str
@@ -81,6 +86,12 @@ class Account:
     labels: int | None = None
     layout: Layout | None = None
     is_raw: bool = False
+    is_told: bool = True
+
+    @property
+    def activation_source(self) -> str | None:
+        """Where the activation is known from, if the layout says it and not the architecture."""
+        return None if self.layout is None else self.layout.activation_source
 
     def mapped(self) -> tuple[Fate, ...]:
         """The variables that are published, in the order of the keys in the file."""
@@ -114,6 +125,10 @@ class Account:
             return "cast the variables to float32 in TensorFlow, and save them again"
         if any("--task" in mistake for mistake in self.mistakes):
             return "give --task, or `task` in the family file; `hubpush inspect SOURCE` lists every variable"
+        if any("no name tells" in mistake for mistake in self.mistakes):
+            return "save the encoder from the program that trained it, with the one that is meant"
+        if self.is_raw and all(mistake.startswith("missing") for mistake in self.mistakes):
+            return "the averages of the weights are there: --averaged publishes them"
         if any(mistake.startswith("the labels") for mistake in self.mistakes):
             return "--labels names a file with a name for each score, one a line, in the order of their numbers"
         if all(mistake.startswith("unknown") for mistake in self.mistakes):
@@ -235,8 +250,14 @@ def published_config(
     return dict(sorted(config.items()))
 
 
+def recognized(checkpoint: Checkpoint, model_type: str | None = None) -> list[Architecture]:
+    """The architectures whose variables a checkpoint holds, by the scopes of their names."""
+    known = [a for a in ARCHITECTURES.values() if model_type in (None, a.model_type)]
+    return [a for a in known if any(_is_written_as(checkpoint, a, layout) for layout in (None, *a.layouts))]
+
+
 def recognize(checkpoint: Checkpoint, model_type: str | None = None, part: str | None = None) -> Architecture:
-    """The architecture whose variables a checkpoint holds, by the scopes of their names.
+    """The one architecture that a checkpoint is to be read as.
 
     Args:
         checkpoint: The checkpoint; only its index is read.
@@ -245,29 +266,37 @@ def recognize(checkpoint: Checkpoint, model_type: str | None = None, part: str |
 
     Raises:
         CheckpointError: TensorFlow 2 wrote the checkpoint by object paths that no layout knows.
-        ModelError: It is none that is known, or several parts, or not what is asked for.
+        ModelError: It is none that is known, or several, or not what is asked for.
     """
-    known = [a for a in ARCHITECTURES.values() if model_type in (None, a.model_type) and part in (None, a.part)]
-    found = [a for a in known if any(_is_written_as(checkpoint, a, layout) for layout in (None, *a.layouts))]
+    name, every = checkpoint.prefix.name, recognized(checkpoint)
+    found = [a for a in every if model_type in (None, a.model_type) and part in (None, a.part)]
     if len(found) == 1:
         return found[0]
-    if found:
+    if found and all(a.part for a in found):
         parts = [str(a.part) for a in found]
         raise ModelError(
-            f"{checkpoint.prefix.name} holds {' and '.join(f'a {name}' for name in parts)}",
-            hint=f"say which: {' or '.join(f'--part {name}' for name in parts)}, or `part` in the family file",
+            f"{name} holds {' and '.join(f'a {one}' for one in parts)}",
+            hint=f"say which: {' or '.join(f'--part {one}' for one in parts)}, or `part` in the family file",
         )
+    if found:
+        raise ModelError(
+            f"{name} holds several models: {', '.join(a.name for a in found)}",
+            hint="hubpush publishes checkpoints of one: save its variables alone",
+        )
+    asked = " ".join(filter(None, (model_type, part)))
+    if every:
+        holds = ", ".join(a.name for a in every)
+        raise ModelError(f"{name} holds {holds}, not {asked}", hint=f"ask for {holds}, or for nothing")
     if checkpoint.is_object_based:
         raise CheckpointError(
-            f"{checkpoint.prefix.name} is an object-based checkpoint of TensorFlow 2 (it has {OBJECT_GRAPH}), whose"
-            f" paths are none that hubpush knows: {_some(checkpoint)}",
+            f"{name} is an object-based checkpoint of TensorFlow 2 (it has {OBJECT_GRAPH}), whose paths are none that"
+            f" hubpush knows: {_some(checkpoint)}",
             hint="load it in the program that wrote it, and save its variables under google-research/bert's names with"
             " tf.compat.v1.train.Saver; docs/checkpoints.md lists the layouts that are read as they are",
         )
-    asked = " ".join(filter(None, (model_type, part))) or ", ".join(sorted({a.model_type for a in known}))
-    scopes = ", ".join(dict.fromkeys(f"{a.scope}…" for a in known or ARCHITECTURES.values()))
+    scopes = ", ".join(f"{a.scope}…" for a in ARCHITECTURES.values() if model_type in (None, a.model_type))
     raise ModelError(
-        f"{checkpoint.prefix.name} holds no {asked}: no variable is called {scopes}. It has {_some(checkpoint)}",
+        f"{name} holds no {asked or 'model that is known'}: no variable is called {scopes}. It has {_some(checkpoint)}",
         hint="docs/checkpoints.md lists what is read; `hubpush inspect SOURCE` lists every variable",
     )
 
@@ -313,18 +342,27 @@ def account(
     if (layers := config[architecture.layers_key]) > len(checkpoint):
         # Before a place is made for each variable of a layer: the number comes from a file, and may be two billion.
         raise ModelError(
-            f"the config asks for {layers:,} layers, the checkpoint has {len(checkpoint):,} variables in all",
+            f"{layers:,} layers are asked for, the checkpoint has {len(checkpoint):,} variables in all",
             hint="is the config the one that was published with the checkpoint?",
         )
-    layout, named = _named(checkpoint, architecture, layers, averaged=averaged)
+    has_averages = any(name.endswith(AVERAGE) or _AVERAGE_SLOT.fullmatch(name) for name in checkpoint)
+    are_read = averaged and any(name.endswith(AVERAGE) for name in checkpoint)
+    layout, named = _named(checkpoint, architecture, layers, averaged=are_read)
     names = {name: place for name, place, _ in named}
     stored = {place: name for name, place, _ in named}
     own_shapes = {place: own for _, place, own in named}
     places = {place: (group, weight, key) for group, place, weight, key in _places(architecture, config)}
     present = {places[place][0] for place in stored if place in places}
     mistakes: list[str] = []
-    model_class = _choose(architecture, present, task, mistakes)
-    is_told = not mistakes
+    if averaged and not are_read:
+        where = "TensorFlow 2's, in its optimizer's slots, are not read" if has_averages else "there are none"
+        mistakes.append(
+            f"the moving averages of the weights are asked for, but {where} (no variable ends in {AVERAGE})"
+        )
+    untold: list[str] = []
+    told = _choose(architecture, present, None, untold)
+    model_class = told if task is None else _choose(architecture, present, task, mistakes)
+    mistakes += untold if task is None else []
     heads = frozenset(present & model_class.holds) - architecture.required
     dims = {**config, "head_size": config["hidden_size"] // max(1, config["num_attention_heads"])}
     count = _count_labels(checkpoint, architecture, model_class, stored)
@@ -340,14 +378,16 @@ def account(
     for name, variable in sorted(checkpoint.variables.items()):
         place = names.get(name)
         if place not in places:
-            reason = _left_out(checkpoint, architecture, name, averaged=averaged)
+            reason = _left_out(checkpoint, architecture, name, averaged=are_read)
             if reason is None:
-                mistakes.append(f"unknown variable {name} {list(variable.shape)}")
+                shown = name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}…"
+                mistakes.append(f"unknown variable {shown} {list(variable.shape)}")
             fates.append(Fate(variable, "unknown" if reason is None else "dropped", reason=reason or ""))
             continue
         group, weight, key = places[place]
         if group not in model_class.holds:
-            why = f"{model_class.name} has no {group}" if is_told else f"what becomes of the {group}, --task says"
+            is_open = task is None and bool(untold)
+            why = f"what becomes of the {group}, --task says" if is_open else f"{model_class.name} has no {group}"
             fates.append(Fate(variable, "dropped", place, variable.shape, None, group, reason=why))
             continue
         own = _resolve(own_shapes[place] or weight.shape, dims)
@@ -368,9 +408,6 @@ def account(
         for place, (group, _weight, _key) in places.items()
         if place not in stored and group in needed
     ]
-    has_averages = any(name.endswith(AVERAGE) for name in checkpoint)
-    if averaged and not has_averages:
-        mistakes.insert(0, f"there are no moving averages (no variable ends in {AVERAGE}), but they are asked for")
     return Account(
         architecture.name,
         model_class,
@@ -379,7 +416,8 @@ def account(
         tuple(mistakes),
         count,
         layout,
-        is_raw=has_averages and not averaged,
+        is_raw=has_averages and not are_read,
+        is_told=not untold and told == model_class,
     )
 
 
@@ -537,10 +575,11 @@ def _label_mistakes(model_class: ModelClass, count: int | None, labels: Sequence
     if labels and len(labels) != count:
         # Token classifiers often keep the number 0 for padding, and people forget it in the list.
         return [f"the labels are {len(labels)} names, the head has {count} scores"]
+    if count < 1:
+        return ["the head has no scores: its variables are empty, or no matrix"]
     if count < 2:
         return [
-            f"the head has {count} score(s): a regression or a sigmoid, which the variables do not tell and pipelines"
-            " treat alike"
+            "the head has 1 score: a regression or a sigmoid, which the variables do not tell and pipelines treat alike"
         ]
     return []
 
@@ -552,7 +591,7 @@ def _left_out(checkpoint: Checkpoint, architecture: Architecture, name: str, *, 
             return why
     if averaged and name + AVERAGE in checkpoint:
         return "raw values; their exponential moving averages are published"
-    if not averaged and name.endswith(AVERAGE):
+    if not averaged and (name.endswith(AVERAGE) or _AVERAGE_SLOT.fullmatch(name)):
         return "exponential moving averages; the raw values are published (--averaged publishes the averages)"
     return None
 

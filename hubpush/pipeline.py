@@ -43,6 +43,7 @@ def survey(job: Job) -> tuple[publish.Remote, Need]:
         if not job.options.dry_run or job.embedded:
             raise
         remote = publish.Remote(exists=False, is_reachable=False)
+    job.texts.digests()  # what is not there is said before anything is fetched
     is_held = remote.manifest is not None and remote.manifest.hold
     if not (job.options.overwrite or is_held):
         publish.require_untouched(remote, job.repo_id)
@@ -126,6 +127,8 @@ class Conversion:
         activation: The GELU form.
         parameters: Number of published weights.
         sha256: Digest of model.safetensors.
+        tokens: Lines of the vocabulary.
+        asked: What nothing but being asked for decided: `task`, `part`.
         assumed: What nobody said and was taken for granted.
     """
 
@@ -137,6 +140,8 @@ class Conversion:
     activation: Activation
     parameters: int
     sha256: str
+    tokens: int
+    asked: tuple[Literal["task", "part"], ...]
     assumed: tuple[str, ...]
 
 
@@ -156,7 +161,8 @@ def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfin
 
     with Checkpoint(files.prefix) as checkpoint:
         architecture = model.recognize(checkpoint, release.architecture, release.part)
-        config_file, vocab_file = files.require()
+        is_one_of_parts = len(model.recognized(checkpoint, release.architecture)) > 1
+        config_file, vocab_file = files.require(f"{architecture.model_type}_config.json")
         original = model.read_config(config_file, architecture, release.config)
         vocabulary = tokenizer.read_vocab(vocab_file, original["vocab_size"], release.vocab_lines)
         cased = tokenizer.casing(vocabulary, release.cased)
@@ -169,13 +175,19 @@ def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfin
         written = model.convert(checkpoint, account, config, folder, allow_nonfinite=allow_nonfinite)
     tokenizer.write(vocabulary, folder, cased=cased, model_max_length=original["max_position_embeddings"])
     assumed = {
-        f"the activation is {activation}: {architecture.activation_source}": release.activation is None,
+        f"the activation is {activation}: {account.activation_source or architecture.activation_source}": (
+            release.activation is None
+        ),
         f"the model is {'cased' if cased else 'uncased'}, as its vocabulary plainly is": release.cased is None,
         "the labels have no names but LABEL_0, LABEL_1, …": account.labels is not None and not release.labels,
-        "the raw weights are meant, not their exponential moving averages (--averaged)": account.is_raw,
+        "the labels exclude each other, as run_classifier.py's do: pipelines give the softmax of the scores": (
+            account.labels is not None
+        ),
+        "the raw weights are meant, not their exponential moving averages": account.is_raw,
     }
     if account.layout is not None:
-        assumed[account.layout.assumes] = True
+        assumed |= {sentence: group in account.heads | {""} for group, sentence in account.layout.assumes.items()}
+    asked = {"task": not account.is_told, "part": is_one_of_parts}
     return Conversion(
         architecture,
         account,
@@ -185,6 +197,8 @@ def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfin
         activation,
         written.parameters,
         written.sha256,
+        len(vocabulary.tokens),
+        tuple(name for name in ("task", "part") if asked[name]),
         tuple(sentence for sentence, is_assumed in assumed.items() if is_assumed),
     )
 
@@ -208,7 +222,10 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
 
     with source.opened(archive, job.folder / "source", job.texts) as files:
         with _timed("convert", job, tell, seconds):
-            digests = {path.name: manifest.describe(path) for path in files.all()}
+            digests = {path.name: manifest.describe(path) for path in files.weights()}
+            texts = {role: manifest.describe(path) for role, path in files.texts().items()}
+            for role, path in files.texts().items():
+                digests[path.name if path.name not in digests else f"{path.name} ({role})"] = texts[role]
             _check_data(release, digests)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -231,6 +248,10 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
                     report.require()
     if isinstance(job.location(), Path):
         source.require_unchanged(archive, job.texts)
+    if any(texts[role].sha256 != sha256 for role, sha256 in job.texts.digests().items()):
+        raise SourceError(
+            "config or vocabulary were changed while they were used", hint="let nobody write to them, and run again"
+        )
 
     account = converted.account
     dropped: dict[str, list[str]] = {}
@@ -246,11 +267,14 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
         activation=converted.activation,
         config=converted.config,
         variables=len(account.fates),
+        tokens=converted.tokens,
+        averaged=release.averaged,
+        asked=converted.asked,
         dropped={reason: tuple(names) for reason, names in dropped.items()},
         assumed=converted.assumed,
     )
     build = Build(
-        weights_inputs=manifest.weights_inputs(release, archive.sha256, model, job.texts.digests()),
+        weights_inputs=manifest.weights_inputs(release, archive.sha256, model, {r: f.sha256 for r, f in texts.items()}),
         source=manifest.Source(
             name=_source_name(job),
             sha256=archive.sha256,
@@ -258,6 +282,8 @@ def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict
             etag=archive.etag,
             kind="archive" if archive.path.is_file() else "files",
             files=digests,
+            texts={role: file.sha256 for role, file in texts.items()},
+            apart=files.apart,
         ),
         model=model,
         files={
@@ -281,7 +307,15 @@ def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
         return job.pin.sha256
     if not isinstance(location := job.location(), str):
         return source.fetch(location, job.work / "downloads", texts=job.texts).sha256
+    if not job.is_pinned_by_hub and not _is_still(location, found.build.source):
+        return source.fetch(location, job.work / "downloads").sha256
     return found.build.source.sha256 if found.build.source.name == _source_name(job) else None
+
+
+def _is_still(url: str, found: manifest.Source) -> bool:
+    """Whether a server says, by ETag and size, that it has what was converted."""
+    tag, size = source.version_of(url)
+    return tag is not None and tag == found.etag and size in (None, found.size)
 
 
 def _pin(job: Job, found: manifest.Manifest | None) -> Pin | None:
@@ -300,14 +334,29 @@ def _source_name(job: Job) -> str:
 
 def _is_of(build: Build, job: Job, sha256: str) -> bool:
     """Whether a recorded conversion is the one that a job asks for, and holds what its family file promises."""
-    release, architecture = job.release, ARCHITECTURES[build.model.architecture]
+    release, model, architecture = job.release, build.model, ARCHITECTURES[build.model.architecture]
+    tag = next(c.pipeline_tag for c in architecture.classes if c.name == model.model_class)
+    texts = _used_texts(job, build.source)
     return (
-        release.architecture in (None, architecture.model_type)
+        texts is not None
+        and build.weights_inputs == manifest.weights_inputs(release, sha256, model, texts)
+        and release.architecture in (None, architecture.model_type)
         and release.part in (None, architecture.part)
-        and build.weights_inputs == manifest.weights_inputs(release, sha256, build.model, job.texts.digests())
-        and all(build.model.config.get(key) == value for key, value in release.config.items())
+        and release.task in (None, tag)
+        # What only being asked for decided would be refused now, if nobody asked.
+        and all(getattr(release, name) is not None for name in model.asked)
+        and (release.vocab_lines or model.config.get("vocab_size")) in (model.tokens, None)
+        and all(model.config.get(key) == value for key, value in release.config.items())
         and release.data_sha256 in (None, *(file.sha256 for file in build.source.files.values()))
     )
+
+
+def _used_texts(job: Job, found: manifest.Source) -> dict[str, str] | None:
+    """Digests of config and vocabulary as a conversion would use them now; None where only opening an archive tells."""
+    location, given = job.location(), job.texts.digests()
+    if isinstance(location, Path) and not location.is_file():
+        return {role: source.file_sha256(path) for role, path in source.find(location, job.texts).texts().items()}
+    return {**found.texts, **given} if given.keys() >= set(found.apart) else None
 
 
 def _candidate(job: Job, build: Build, folder: Path | None) -> publish.Candidate:

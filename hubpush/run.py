@@ -41,9 +41,15 @@ def check_family(family: Family, base: Path) -> None:
             card.check_facts(release)
         except HubpushError as error:
             problems.append(f"{release.name}: {error.message}")
+        texts = source.Texts.of(release, base)
+        try:
+            texts.digests()
+        except HubpushError as error:
+            problems.append(f"{release.name}: {error.message}")
+            continue
         if isinstance(location := source.resolve(release.source, base), Path):
             try:
-                source.find(location, source.Texts.of(release, base)).require()
+                source.find(location, texts).require()
             except HubpushError as error:
                 if not location.is_file():
                     problems.append(f"{release.name}: {error.message}")

@@ -78,27 +78,40 @@ class Files:
         prefix: What TensorFlow calls the checkpoint: the path without `.index`.
         config: bert_config.json; None where there is none.
         vocab: vocab.txt; None where there is none.
+        apart: Those of `config` and `vocab` that were given apart, and are no part of the source.
     """
 
     prefix: Path
     config: Path | None
     vocab: Path | None
+    apart: tuple[str, ...] = ()
+
+    def texts(self) -> dict[str, Path]:
+        """Config and vocabulary by what they are, as far as they are there."""
+        both = {"config": self.config, "vocab": self.vocab}
+        return {role: path for role, path in both.items() if path is not None}
+
+    def weights(self) -> list[Path]:
+        """Index and data files, in the order of their names."""
+        shards = self.prefix.parent.glob(f"{_glob_escape(self.prefix.name)}.data-?????-of-?????")
+        return sorted([self.prefix.with_name(self.prefix.name + ".index"), *shards])
 
     def all(self) -> list[Path]:
-        """Index, data files, config and vocabulary, in the order of their names."""
-        shards = self.prefix.parent.glob(f"{_glob_escape(self.prefix.name)}.data-?????-of-?????")
-        texts = filter(None, (self.config, self.vocab))
-        return sorted({self.prefix.with_name(self.prefix.name + ".index"), *shards, *texts})
+        """Index, data files, config and vocabulary."""
+        return [*self.weights(), *self.texts().values()]
 
-    def require(self) -> tuple[Path, Path]:
+    def require(self, config_name: str | None = None) -> tuple[Path, Path]:
         """Config and vocabulary, which a conversion cannot do without.
+
+        Args:
+            config_name: What releases of this architecture call their config, for the message.
 
         Raises:
             SourceError: One is not there.
         """
         if self.config is None:
             raise SourceError(
-                f"{self.prefix.name} has no {CONFIG_NAMES[0]}",
+                f"{self.prefix.name} has no {config_name or CONFIG_NAMES[0]}",
                 hint="give the one it was trained with: --config FILE, or put it beside the checkpoint",
             )
         if self.vocab is None:
@@ -136,7 +149,13 @@ class Texts:
             SourceError: One cannot be read.
         """
         given = {"config": self.config, "vocab": self.vocab}
-        return {name: _digest(path)[0] for name, path in given.items() if path is not None}
+        for role, path in given.items():
+            if path is not None and not path.is_file():
+                raise SourceError(
+                    f"{path} is {'no ordinary file' if path.exists() else 'not there'}, but given as the {role}",
+                    hint=f"check the path: --{role} FILE, or `{role}_file` in a family file",
+                )
+        return {role: _digest(path)[0] for role, path in given.items() if path is not None}
 
 
 NO_TEXTS = Texts()
@@ -174,6 +193,8 @@ class Member:
         with _disk(self.name):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(target.with_name(target.name + ".lock")):
+                if target.exists() and _crc32(target) != self.crc:
+                    target.unlink()  # somebody wrote to it
                 if not target.exists():
                     part = target.with_name(target.name + ".part")
                     with (
@@ -191,23 +212,31 @@ Location = str | Path | Member
 """Where an archive is: a URL, a path, or in a bundle."""
 
 
-def members(bundle: Path) -> dict[str, Member]:
-    """The archives in a zip of zips, by their own names.
+def member(bundle: Path, source: str) -> Member:
+    """The archive that a source means in a zip of zips: by its name, and by its folder where several have that name.
 
     Raises:
-        SourceError: It must not be opened, is damaged, or holds none.
+        SourceError: The bundle must not be opened, is damaged, or does not hold it once.
     """
     with _disk(bundle.name), _sound(bundle), zipfile.ZipFile(bundle) as archive:
         entries = archive.infolist()
         _check_entries(bundle, entries)
     zips = [e for e in entries if e.filename.lower().endswith(".zip") and not e.filename.startswith("__MACOSX/")]
-    found = {member.name: member for member in (Member(bundle, e.filename, e.file_size, e.CRC) for e in zips)}
-    if not found:
+    if not zips:
         raise SourceError(
             f"{bundle.name} holds no archives",
             hint="a mirror that is a file is a zip of zips, and whole; one checkpoint wants --repo-id too",
         )
-    return found
+    folder, name = ("", *PurePosixPath(source).parts)[-2:]
+    found = [e for e in zips if PurePosixPath(e.filename).name == name]
+    if len(found) > 1:
+        found = [e for e in found if PurePosixPath(e.filename).parts[-2:-1] == (folder,)]
+    if len(found) != 1:
+        raise SourceError(
+            f"the bundle {bundle.name} has {'several' if found else 'no'} {name}" + (f" in {folder}" if folder else ""),
+            hint="it holds the archives under the names that they have in the family's URLs, once or with their folder",
+        )
+    return Member(bundle, found[0].filename, found[0].file_size, found[0].CRC)
 
 
 def resolve(source: str, base: Path, mirror: str | None = None) -> Location:
@@ -234,12 +263,7 @@ def resolve(source: str, base: Path, mirror: str | None = None) -> Location:
             raise SourceError(f"the mirror {mirror} is not https", hint="plain http is taken from this machine alone")
         return f"{mirror.rstrip('/')}/{name}"
     if Path(mirror).is_file():
-        if (member := members(Path(mirror)).get(name)) is None:
-            raise SourceError(
-                f"the bundle {Path(mirror).name} has no {name}",
-                hint="it holds the archives under the names that they have in the family's URLs",
-            )
-        return member
+        return member(Path(mirror), source)
     # A copy of a bucket has its folders too, and they tell archives of one name apart (2018_10_18, 2020_02_20).
     parts = PurePosixPath(source).parts[-2:]
     for candidate in (Path(mirror, *parts), Path(mirror) / name, Path(mirror) / PurePosixPath(name).stem):
@@ -300,14 +324,7 @@ def size_of(location: Location) -> int | None:
         return location.size
     if isinstance(location, Path):
         return location.stat().st_size if location.is_file() else 0
-    import httpx2
-
-    try:
-        with _client() as client:
-            response = _request(client, "HEAD", location, {})
-            return int(response.headers["content-length"]) if response.status_code == 200 else None
-    except (httpx2.HTTPError, KeyError, ValueError):
-        return None
+    return version_of(location)[1]
 
 
 @contextmanager
@@ -359,7 +376,7 @@ def find(path: Path, texts: Texts = NO_TEXTS, *, packed_as: str | None = None) -
             (p.with_name(p.name.removesuffix(".index")) for p in found if not _is_of_saved_model(p)), key=_by_number
         )
         if not prefixes:
-            raise _no_checkpoint(path, name)
+            raise _no_checkpoint(path, name, is_packed=packed_as is not None)
         if len(prefixes) > 1:
             # The one with the highest number may be the last before a crash, or worse than an earlier one.
             names = "".join(f"\n  {p.relative_to(path)}" for p in prefixes[:20])
@@ -376,7 +393,10 @@ def find(path: Path, texts: Texts = NO_TEXTS, *, packed_as: str | None = None) -
         root = prefix.parent
     config = texts.config or _beside(prefix, root, CONFIG_NAMES)
     vocab = texts.vocab or _beside(prefix, root, ("vocab.txt",))
-    files = Files(prefix, config, vocab)
+    given = {"config": texts.config, "vocab": texts.vocab}
+    # To name what lies beside the checkpoint anyway says nothing new.
+    apart = (r for r, path in given.items() if path is not None and path.resolve().parent != prefix.parent.resolve())
+    files = Files(prefix, config, vocab, tuple(apart))
     for file in files.all():
         if not file.exists():
             raise SourceError(f"{file} is not there", hint="check the path")
@@ -402,18 +422,25 @@ def _by_number(prefix: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d{1,18})", str(prefix))]
 
 
-def _no_checkpoint(path: Path, name: str) -> SourceError:
-    saved = next((p for marker in _SAVED_MODEL for p in sorted(path.rglob(marker))), None)
+def _no_checkpoint(path: Path, name: str, *, is_packed: bool) -> SourceError:
+    above = [path.parent] if path.name == "variables" else []
+    found = (p for marker in _SAVED_MODEL for p in [*sorted(path.rglob(marker)), *(up / marker for up in above)])
+    saved = next((p for p in found if p.is_file()), None)
     if saved is None:
         hint = "give the zip, the directory or the prefix of a TF checkpoint (PREFIX.index, PREFIX.data-*)"
         if any(p.suffix in (".safetensors", ".bin", ".h5", ".keras") for p in path.rglob("*")):
             hint = "what lies there is no TensorFlow checkpoint; transformers or Keras load such files themselves"
         return SourceError(f"{name} holds no TensorFlow checkpoint (no *.index file)", hint=hint)
     variables = saved.parent / "variables" / "variables"
+    way = (
+        f"unpack it, and `hubpush inspect {variables.relative_to(path)}`"
+        if is_packed
+        else f"`hubpush inspect {variables}`"
+    )
     return SourceError(
         f"{name} is a SavedModel ({saved.name}): a graph with its variables, made to be served",
         hint="give the checkpoint that it was exported from. If an Estimator exported it, its variables have the names"
-        f" of a checkpoint: `hubpush inspect {variables}` shows them, and that prefix can be converted",
+        f" of a checkpoint: {way} shows them, and that prefix can be converted",
     )
 
 
@@ -506,9 +533,11 @@ def _digest(path: Path) -> tuple[str, int]:
 def _digest_files(path: Path, texts: Texts) -> Archive:
     files = find(path, texts)
     digest, size = hashlib.sha256(), 0
-    for file in files.all():
+    own = [(file.name, file) for file in files.weights()]
+    own += [(role, file) for role, file in files.texts().items() if role not in files.apart]
+    for name, file in own:
         sha256, length = _digest(file)
-        digest.update(os.fsencode(file.name) + f"\0{sha256}\n".encode())
+        digest.update(os.fsencode(name) + f"\0{sha256}\n".encode())
         size += length
     where = path if path.is_dir() else files.prefix
     return Archive(where.name, where, digest.hexdigest(), size)
@@ -558,6 +587,14 @@ def _beside(prefix: Path, root: Path, names: tuple[str, ...]) -> Path | None:
             hint=f"put the one that was published with the checkpoint beside {prefix.name}.index, alone",
         )
     return found[0] if found else None
+
+
+def _crc32(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc
 
 
 def _glob_escape(name: str) -> str:
@@ -651,8 +688,11 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) ->
     target = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(url.partition("?")[0]).name) or "archive")
     note = target.with_name(target.name + ".json")
     with FileLock(target.with_name(target.name + ".lock")):
-        if target.exists() and pin is not None and _digest(target)[0] != pin.sha256:
-            target.unlink()  # kept from before the pin changed
+        if target.exists():
+            kept = _digest(target)[0]
+            # Kept from before the pin changed; or from before the server had another version, as far as it tells.
+            if (kept != pin.sha256) if pin is not None else (_has_changed(url, note, target.stat().st_size)):
+                target.unlink()
         if not target.exists():
             _receive(url, target, note, pin, progress)
         sha256, size = _digest(target)
@@ -665,6 +705,33 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) ->
             raise
         etag = _read_note(note).get("etag")
     return Archive(display_name(url), target, sha256, size, etag)
+
+
+def version_of(url: str) -> tuple[str | None, int | None]:
+    """ETag (or date) and size of what a server has; None for what it does not tell, or when it is not reached.
+
+    Raises:
+        SourceError: It is no URL, or it redirects to a place that is not allowed.
+    """
+    import httpx2
+
+    try:
+        with _client() as client:
+            response = _request(client, "HEAD", url, {})
+            if response.status_code != 200:
+                return None, None
+            length = response.headers.get("content-length", "")
+            tag = response.headers.get("etag") or response.headers.get("last-modified")
+            return tag, int(length) if length.isdigit() else None
+    except httpx2.HTTPError:
+        return None, None
+
+
+def _has_changed(url: str, note: Path, size: int) -> bool:
+    """Whether a server says that it has another version than the one that was kept."""
+    known, (tag, length) = _read_note(note), version_of(url)
+    kept = known.get("etag") or known.get("validator")
+    return length not in (None, size) or (None not in (tag, kept) and tag != kept)
 
 
 def _read_note(note: Path) -> dict[str, str | None]:

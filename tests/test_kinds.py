@@ -4,9 +4,12 @@ The checkpoints are written by TensorFlow, under the names and in the forms that
 """
 
 import json
+import os
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 from huggingface_hub import snapshot_download
 
-from hubpush import localhub
+from hubpush import localhub, pipeline
 from tests import google_bert
 from tests.checkpoints import (
     HEADS,
@@ -34,6 +37,7 @@ from tests.workshop import Result, Workshop, edit
 
 Variables = dict[str, np.ndarray[Any, Any]]
 AVERAGE = "/ExponentialMovingAverage"
+TEXT = ("--task", "text-classification")
 
 
 def texts(folder: Path, config: Mapping[str, Any] = TINY, name: str = "bert_config.json") -> None:
@@ -115,6 +119,7 @@ SLOTS = "the optimizer's moments (optimization.py of google-research/bert, and L
 COUNTER = "the training step counter"
 RAW = "raw values; their exponential moving averages are published"
 RECORDS = "TensorFlow 2's own records"
+TF2_ASSUMED = "the activation is gelu_pytorch_tanh: tf-models-official's BERT computes the tanh form"
 KINDS = {
     "all heads": Kind(bert(*HEADS), (), "BertForPreTraining", "fill-mask", frozenset({"mlm_logits", "nsp_logits"})),
     "no NSP": Kind(
@@ -130,6 +135,7 @@ KINDS = {
         "BertForSequenceClassification",
         "text-classification",
         frozenset({"logits", "pooled_output"}),
+        assumed="the labels exclude each other, as run_classifier.py's do",
         labels=("negative", "neutral", "positive"),
     ),
     "text classifier without names": Kind(
@@ -192,7 +198,7 @@ KINDS = {
         (),
         "BertForPreTraining",
         "fill-mask",
-        assumed="the raw weights are meant, not their exponential moving averages (--averaged)",
+        assumed="the raw weights are meant, not their exponential moving averages",
         dropped={"exponential moving averages; the raw values are published (--averaged publishes the averages)": 62},
     ),
     "averages": Kind(
@@ -218,7 +224,14 @@ KINDS = {
         frozenset({"mlm_logits"}),
         assumed="the activation is gelu",
     ),
-    "TF2, numbered": Kind(tf2("numbered", root="model"), (), "BertModel", "feature-extraction", dropped={RECORDS: 1}),
+    "TF2, numbered": Kind(
+        tf2("numbered", root="model"),
+        (),
+        "BertModel",
+        "feature-extraction",
+        assumed=TF2_ASSUMED,
+        dropped={RECORDS: 1},
+    ),
     "TF2, numbered, 2020": Kind(
         tf2("numbered", attention_output="_attention_output_dense", pooler="next_sentence.pooler_dense"),
         (),
@@ -227,7 +240,9 @@ KINDS = {
         frozenset({"pooled_output"}),
         assumed="the encoder normalises behind each block",
     ),
-    "TF2, named": Kind(tf2("named"), (), "BertModel", "feature-extraction", frozenset({"pooled_output"})),
+    "TF2, named": Kind(
+        tf2("named"), (), "BertModel", "feature-extraction", frozenset({"pooled_output"}), assumed=TF2_ASSUMED
+    ),
     "TF2, named, masked words": Kind(
         tf2("named", "mlm", slots=True),
         (),
@@ -444,6 +459,151 @@ def test_layouts_mean_what_tf_models_official_means(generation: Any, desk: Works
             assert gap < 2e-5, (name, gap)  # float32 on both sides; a head for another head gives 1 and more
 
 
+# What is asked is part of the identity -------------------------------------------------------------------------------
+
+
+def _status(result: Result) -> tuple[str, str | None, str]:
+    """Status, bump and error of the one release."""
+    (release,) = json.loads(result.out)["releases"]
+    return release["status"], release["bump"], (release["error"] or {}).get("message", "")
+
+
+def test_saying_what_is_found_anyway_changes_nothing(desk: Workshop) -> None:
+    """Where config and vocabulary lie, how they are called, and a task that the heads tell anyway do not count."""
+    bert(*HEADS)(desk.root / "a")
+    assert desk.single(desk.root / "a", "--no-parity").code == 0
+    for options in (
+        ("--task", "fill-mask"),
+        ("--config", str(desk.root / "a" / "bert_config.json")),
+        ("--vocab", str(desk.root / "a" / "vocab.txt"), "--uncased"),
+    ):
+        assert _status(desk.single(desk.root / "a", *options, "--no-parity", "--json"))[0] == "unchanged", options
+    (desk.root / "a" / "bert_config.json").rename(desk.root / "a" / "my_config.json")
+    given = ("--config", str(desk.root / "a" / "my_config.json"))
+    assert _status(desk.single(desk.root / "a", *given, "--no-parity", "--json"))[0] == "unchanged"
+    for order in ("a_base", "z_base"):
+        texts(desk.root / order)
+    write_checkpoint(desk.root / "m" / "model.ckpt", bert_variables(TINY, ("mlm",)))
+    found = []
+    for order in ("a_base", "z_base"):
+        given = ("--config", desk.root / order / "bert_config.json", "--vocab", desk.root / order / "vocab.txt")
+        found.append(desk.single(desk.root / "m", *map(str, given), "--no-parity", "--json", "--dry-run"))
+        desk.single(desk.root / "m", *map(str, given), "--no-parity")
+    assert _status(found[1])[0] == "unchanged"
+
+
+def test_what_only_asking_decided_has_to_be_asked_again(desk: Workshop) -> None:
+    """Without the --task or --part that decided, the next run is refused as the first would have been."""
+    for write, options, words in (
+        (bert("pooler", "classifier"), TEXT, "--task says it"),
+        (electra, ("--part", "discriminator"), "holds a discriminator and a generator"),
+    ):
+        shutil.rmtree(desk.root / "hub", ignore_errors=True)
+        shutil.rmtree(desk.root / "mine", ignore_errors=True)
+        write(desk.root / "mine")
+        assert desk.single(desk.root / "mine", *options, "--no-parity").code == 0
+        status, _, message = _status(desk.single(desk.root / "mine", "--no-parity", "--json"))
+        assert status == "failed"
+        assert words in message
+
+
+def test_texts_given_apart_decide_for_a_zip_too(desk: Workshop) -> None:
+    """An edited config of a zip's makes another conversion; one that is gone, or no file, is said before all else."""
+    bert("mlm")(desk.root / "mine")
+    archive = zip_release(desk.root / "mine", desk.root / "mine.zip")
+    config = desk.root / "mine" / "bert_config.json"
+    given = ("--config", str(config), "--no-parity", "--json")
+    assert _status(desk.single(archive, *given))[0] == "published"
+    assert _status(desk.single(archive, *given))[0] == "unchanged"
+    edit(config, '"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.2')
+    assert _status(desk.single(archive, *given))[:2] == ("published", "major")
+    config.unlink()
+    os.mkfifo(config)
+    assert "no ordinary file, but given as the config" in _status(desk.single(archive, *given))[2]
+    config.unlink()
+    assert "is not there, but given as the config" in _status(desk.single(archive, *given))[2]
+    assert desk.run("convert", archive, desk.root / "out", "--vocab", desk.root / "nowhere").code == 11
+
+
+def test_a_config_that_is_written_to_meanwhile_is_noticed(desk: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversion is never recorded under the digest of a config that it did not use."""
+    bert("mlm")(desk.root / "mine")
+    archive = zip_release(desk.root / "mine", desk.root / "mine.zip")
+    config, convert = desk.root / "mine" / "bert_config.json", pipeline.convert
+
+    def slow(*arguments: Any, **options: Any) -> pipeline.Conversion:
+        done = convert(*arguments, **options)
+        edit(config, '"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.3')
+        return done
+
+    monkeypatch.setattr(pipeline, "convert", slow)
+    result = desk.single(archive, "--config", str(config), "--no-parity", "--json")
+    assert "were changed while they were used" in _status(result)[2]
+    assert desk.published() == []
+
+
+def test_a_url_that_has_another_archive_is_fetched_again(desk: Workshop) -> None:
+    """One checkpoint by URL: the server is asked, and what it replaced is converted anew; no byte comes otherwise."""
+    bodies, asked = [], []
+    for heads in (("mlm",), ("pooler", "mlm")):
+        shutil.rmtree(desk.root / "mine", ignore_errors=True)
+        bert(*heads)(desk.root / "mine")
+        bodies.append(zip_release(desk.root / "mine", desk.root / "mine.zip").read_bytes())
+    served = [bodies[0]]
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            asked.append(self.command)
+            self.send_response(200)
+            self.send_header("content-length", str(len(served[0])))
+            self.send_header("etag", f'"{len(served[0])}"')
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(served[0])
+
+        do_GET = do_HEAD = _answer
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/mine.zip"
+        for body, status, gets in ((0, "published", 1), (0, "unchanged", 1), (1, "published", 2), (1, "unchanged", 2)):
+            served[0] = bodies[body]
+            assert _status(desk.single(url, "--no-parity", "--json"))[0] == status
+            assert asked.count("GET") == gets
+    finally:
+        server.shutdown()
+
+
+def test_averages_in_slots_of_tensorflow_2_are_said(desk: Workshop) -> None:
+    """An object-based checkpoint's averages are left out as what they are, and asking for them is refused."""
+    tf2("named")(desk.root / "mine")
+    reader = tensorflow().train.load_checkpoint(str(desk.root / "mine" / "bert_model.ckpt"))
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if name.endswith(suffix)}
+    slot = "encoder/_pooler_layer/bias/.OPTIMIZER_SLOT/optimizer/average" + suffix
+    values |= {slot: np.zeros(32, np.float32), "_CHECKPOINTABLE_OBJECT_GRAPH": np.array(0, np.float32)}
+    write_checkpoint(desk.root / "mine" / "bert_model.ckpt", values)
+    result = desk.run("convert", desk.root / "mine", desk.root / "out")
+    assert result.code == 0, result.err
+    assert "Assumed: the raw weights are meant, not their exponential moving averages" in result.err
+    assert "Left out: 1 variable: exponential moving averages" in result.err
+    refused = desk.run("convert", desk.root / "mine", desk.root / "averaged", "--averaged")
+    assert refused.code == 13
+    assert "are not read" in refused.err
+
+
+def test_a_label_may_look_like_a_special_token(desk: Workshop) -> None:
+    """Lists of NER labels begin with [PAD] often; that is no JSON."""
+    bert("pooler", "classifier")(desk.root / "mine")
+    (desk.root / "labels.txt").write_text("[PAD]\nB-PER\nfarsi \u200c emoji 👩\u200d👧\n", encoding="utf-8")
+    options = ("--task", "token-classification", "--labels", "labels.txt")
+    result = desk.run("convert", desk.root / "mine", desk.root / "out", *options)
+    assert result.code == 0, result.err
+
+
 # Refused -------------------------------------------------------------------------------------------------------------
 
 
@@ -503,7 +663,6 @@ def _set(name: str, value: Any) -> Callable[[Variables], None]:
     return lambda variables: variables.update({name: value})
 
 
-TEXT = ("--task", "text-classification")
 ZEROS = np.zeros((4, 32), np.float32)
 REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
     "a classifier of nobody knows what": (
@@ -531,13 +690,19 @@ REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
         "the checkpoint has heads for fill-mask or question-answering, and cannot tell which: --task says it",
     ),
     "labels for what has none": (bert(*HEADS), ("--labels", "labels.txt"), 13, "BertForPreTraining has no classifier"),
+    "a BERT and an ELECTRA": (
+        _spoil("all", lambda v: v.update(electra_variables())),
+        (),
+        13,
+        "holds several models: bert, electra-discriminator, electra-generator",
+    ),
     "a task without its head": (bert(*HEADS), TEXT, 13, "needs variables that the checkpoint has not: output_weights"),
     "a text classifier without a pooler": (bert("classifier"), TEXT, 13, "has not: bert/pooler/dense/kernel"),
     "a regression": (
         _spoil("classifier", lambda v: v.update(output_weights=ZEROS[:1], output_bias=ZEROS[:1, 0].copy())),
         TEXT,
         13,
-        "1 score(s): a regression or a sigmoid",
+        "1 score: a regression or a sigmoid",
     ),
     "half a classifier": (_spoil("classifier", _pop("output_bias")), TEXT, 13, "missing variable output_bias"),
     "a classifier of another width": (
@@ -565,7 +730,12 @@ REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
         "holds 3 checkpoints, and which one is meant is not guessed:\n"
         "  model.ckpt-12\n  model.ckpt-900\n  model.ckpt-1000",
     ),
-    "averages that are not there": (bert(*HEADS), ("--averaged",), 13, "there are no moving averages"),
+    "averages that are not there": (
+        bert(*HEADS),
+        ("--averaged",),
+        13,
+        "but there are none (no variable ends in /Expon",
+    ),
     "averages of a part": (
         _spoil("all", lambda v: v.update({name + AVERAGE: v[name] for name in list(v)[:40]})),
         ("--averaged",),
@@ -579,7 +749,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
         "unknown variable bert/surprise/ExponentialMovingAverage",
     ),
     "both parts of an ELECTRA": (electra, (), 13, "holds a discriminator and a generator"),
-    "a part of a BERT": (bert(*HEADS), ("--part", "generator"), 13, "holds no generator"),
+    "a part of a BERT": (bert(*HEADS), ("--part", "generator"), 13, "holds bert, not generator"),
     "the config of the other part": (electra, ("--part", "generator"), 13, "the config asks for"),
     "an ELECTRA with embeddings of its own": (
         _spoil("electra", lambda v: v.update({"generator/embeddings/word_embeddings": ZEROS})),
@@ -597,7 +767,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
         _spoil("all", lambda v: [v.pop(n) for n in list(v)] and v.update({"albert/x": ZEROS})),
         (),
         13,
-        "holds no bert, electra: no variable is called bert/…, electra/encoder/…, generator/encoder/…. It has albert/x",
+        "no variable is called bert/…, electra/encoder/…, generator/encoder/…. It has albert/x",
     ),
     "a SavedModel": (_saved_model, (), 11, "is a SavedModel (saved_model.pb)"),
     "a classifier of TensorFlow 2": (
@@ -637,7 +807,11 @@ def test_a_vocabulary_may_be_shorter_when_the_family_says_so(desk: Workshop) -> 
     refused = desk.main_job()
     assert refused.code == 14
     assert "vocab_lines = 1232" in refused.err
-    for count, code in ((1231, 14), (1238, 14), (1232, 0)):
+    for count, code in ((1231, 14), (1238, 14), (1232, 0), (1000, 14)):
         desk.family.write_text(head + f'license = "mit"\nsource = "mine"\nvocab_lines = {count}\n')
-        result = desk.main_job()
+        result = desk.main_job("--no-parity")
         assert result.code == code, result.err
+    desk.family.write_text(head + 'license = "mit"\nsource = "mine"\n')
+    assert desk.main_job("--no-parity").code == 14
+    card = (desk.root / "work" / "releases" / "acme--padded" / "README.md").read_text(encoding="utf-8")
+    assert "1,232 WordPieces, uncased; the embedding table has 1,237 rows" in card

@@ -82,15 +82,14 @@ def test_weights_identity_follows_what_decides_the_bytes_and_nothing_else() -> N
     one = records.family().releases[0].model_copy(update={"cased": None})
 
     def identity(source: str = "a" * 64, texts: dict[str, str] | None = None, found: Any = MODEL, **asked: Any) -> str:
-        return manifest.weights_inputs(one.model_copy(update=asked), source, found, texts)
+        return manifest.weights_inputs(one.model_copy(update=asked), source, found, texts or {})
 
     said = {"title": "Another", "license": "mit", "config": {"hidden_size": 1}, "cased": False, "architecture": "bert"}
-    assert identity() == identity(**said, activation="gelu_pytorch_tanh", texts={})
+    assert identity() == identity(**said, activation="gelu_pytorch_tanh", task="fill-mask", vocab_lines=9)
     others = {
         identity(source="b" * 64),
         identity(cased=True),
         identity(activation="gelu"),
-        identity(task="fill-mask"),
         identity(labels=("a", "b")),
         identity(averaged=True),
         identity(texts={"config": "c" * 64}),
@@ -102,7 +101,7 @@ def test_weights_identity_follows_what_decides_the_bytes_and_nothing_else() -> N
             found=MODEL.model_copy(update={"architecture": "electra-discriminator", "model_class": "ElectraModel"})
         ),
     }
-    assert len(others | {identity()}) == 13
+    assert len(others | {identity()}) == 12
     assert identity(found=MODEL.model_copy(update={"cased": True})) == identity(cased=True)
 
 
@@ -157,12 +156,12 @@ def test_records_that_no_card_could_show_are_refused(
 def test_format_and_table_are_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     """A raised output format, or another table of the architecture, is another conversion."""
     release = Release(name="n", title="t", source="s.zip", license="mit")
-    found = {manifest.weights_inputs(release, "0" * 64, MODEL)}
+    found = {manifest.weights_inputs(release, "0" * 64, MODEL, {})}
     with monkeypatch.context() as patch:
         patch.setattr(manifest, "OUTPUT_FORMAT", manifest.OUTPUT_FORMAT + 1)
-        found.add(manifest.weights_inputs(release, "0" * 64, MODEL))
+        found.add(manifest.weights_inputs(release, "0" * 64, MODEL, {}))
     monkeypatch.setattr(manifest, "ARCHITECTURES", {"bert": replace(BERT, base_prefix="other.")})
-    found.add(manifest.weights_inputs(release, "0" * 64, MODEL))
+    found.add(manifest.weights_inputs(release, "0" * 64, MODEL, {}))
     assert len(found) == 3
 
 

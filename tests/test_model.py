@@ -336,7 +336,7 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     [
         (2, "unknown variable bert/encoder/layer_2/attention/output/LayerNorm/beta"),
         (4, "missing variable bert/encoder/layer_3/attention/self/query/kernel"),
-        (2**31 - 1, r"asks for 2,147,483,647 layers, the checkpoint has 62 variables"),
+        (2**31 - 1, r"2,147,483,647 layers are asked for, the checkpoint has 62 variables"),
     ],
 )
 def test_config_of_another_depth_is_refused(layers: int, message: str, release: Path) -> None:

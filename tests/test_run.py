@@ -274,6 +274,31 @@ def test_a_bundle_that_is_none_is_refused(shop: Workshop, spoil: Callable[[Path]
     assert not [path for path in (shop.root / "work").rglob("*.zip*") if path.is_file()]
 
 
+def test_archives_of_one_name_in_a_bundle_are_told_apart_or_refused(shop: Workshop) -> None:
+    """The folder of the URL tells which is meant; where it does not, none is taken."""
+    bundle = shop.root / "all.zip"
+    with zipfile.ZipFile(bundle, "w") as archive:
+        for release, year in (("tiny-a", "2018"), ("tiny-b", "2020")):
+            archive.write(shop.root / f"{release}.zip", f"{year}/bert.zip")
+            edit(shop.family, f'"{release}.zip"', f'"https://example.org/{year}/bert.zip"')
+    result = shop.main_job("--source", str(bundle), "--no-parity", "--json")
+    assert result.code == 0, result.err
+    assert len({r["files"]["model.safetensors"]["sha256"] for r in json.loads(result.out)["releases"]}) == 2
+    edit(shop.family, "/2018/", "/2019/")
+    other = json.loads(shop.main_job("--source", str(bundle), "--no-parity", "--json").out)["releases"][0]
+    assert "has no bert.zip in 2019" in other["error"]["message"]
+
+
+def test_an_archive_of_a_bundle_that_somebody_wrote_to_is_taken_out_again(shop: Workshop) -> None:
+    """What is kept of a bundle is held against the bundle's own sums."""
+    bundle = _bundle(shop)
+    assert shop.main_job("tiny-b", "--source", str(bundle), "--no-parity").code == 0
+    (kept,) = (shop.root / "work").rglob("tiny-b.zip")
+    kept.write_bytes(kept.read_bytes()[:-1] + b"!")
+    result = shop.main_job("tiny-b", "--source", str(bundle), "--no-parity", "--json")
+    assert json.loads(result.out)["releases"][0]["status"] == "unchanged"
+
+
 def test_a_bundle_without_an_archive_fails_that_release_alone(shop: Workshop) -> None:
     """What the bundle lacks is named for its release; the others are published."""
     (shop.root / "tiny-b.zip").unlink()

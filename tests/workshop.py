@@ -61,7 +61,7 @@ class Workshop:
         """`convert-and-upload` of the family."""
         return self.run("convert-and-upload", "--family", self.family, "--org", "acme", *self.places(), *arguments)
 
-    def single(self, source: Path, *arguments: str) -> Result:
+    def single(self, source: Path | str, *arguments: str) -> Result:
         """`convert-and-upload` of one checkpoint."""
         given = ("--source", source, "--repo-id", "me/mine", "--license", "mit")
         return self.run("convert-and-upload", *given, *self.places(), *arguments)

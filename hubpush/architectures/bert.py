@@ -145,7 +145,7 @@ TRAINING_STATE: Mapping[str, str] = MappingProxyType(
         r".+/(Adam|AdamW|LAMB|Momentum)(_\d)?|beta[12]_power": "the optimizer's slots (tf.train's own optimizers)",
         r"(.+/)?(current_)?loss_scale|(.+/)?(good|bad)_steps": "the loss scale of training in mixed precision",
         r"_CHECKPOINTABLE_OBJECT_GRAPH|(save_counter|global_step|optimizer)/.+": "TensorFlow 2's own records",
-        r".+/\.OPTIMIZER_SLOT/.+": "the optimizer's slots (TensorFlow 2)",
+        r".+/\.OPTIMIZER_SLOT/(?!\w+/average/).+": "the optimizer's slots (TensorFlow 2)",
         r"(encoder|model)/_token_importance_embed/.+": "the tokens' importance while training (token dropping)",
     }
 )
@@ -386,13 +386,19 @@ def _tf2_layout(
         (f"{mlm}/output_bias.Sbias", "cls/predictions/output_bias", (_V,)),
     ]
     suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
-    return Layout(name, scope, tuple((key + suffix, place, shape) for key, place, shape in rows), _TF2_ASSUMED)
+    return Layout(
+        name,
+        scope,
+        tuple((key + suffix, place, shape) for key, place, shape in rows),
+        activation_source="tf-models-official's BERT computes the tanh form unless it is told otherwise",
+        forward_source="that of google-research/bert, which tf-models-official's BERT computes too; hubpush's tests"
+        " compare what is published with outputs that tf-models-official's own encoders gave",
+        assumes={
+            "": "the encoder normalises behind each block, as tf-models-official's does unless it is told otherwise",
+            "mlm": "the head for masked words has the encoder's activation, as tf-models-official's BERT gives it",
+        },
+    )
 
-
-_TF2_ASSUMED = (
-    "the encoder normalises behind each block and the head for masked words has the encoder's activation, as"
-    " tf-models-official's BERT does unless it is told otherwise; object paths do not say"
-)
 
 LAYOUTS = (
     _tf2_layout(

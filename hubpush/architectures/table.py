@@ -88,13 +88,18 @@ class Layout:
             in the same order. `{root}` is the scope's; `{n}` stands for the layer, `{n+4}` for one counted from
             elsewhere, `{last+4}` for the place behind all layers. Where one place has several keys, a checkpoint may
             have one of them.
-        assumes: What such names do not tell and is taken for granted.
+        activation_source: Where it is known from which GELU form the code that writes it computes, by default.
+        forward_source: What the forward pass is for such a checkpoint; it stands on the card.
+        assumes: What such names do not tell and is taken for granted: for every checkpoint under `""`, and for one that
+            has a group under its name.
     """
 
     name: str
     scope: str
     rows: tuple[LayoutRow, ...]
-    assumes: str
+    activation_source: str
+    forward_source: str
+    assumes: Mapping[str, str]
 
 
 @dataclass(frozen=True)
