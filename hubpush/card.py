@@ -32,6 +32,12 @@ _NOT_SHOWN = {
     *("source", "config_file", "vocab_file", "config", "data_sha256", "vocab_lines"),
     *("architecture", "part", "task", "labels", "averaged", "cased", "activation"),
 }
+_HEADS = {
+    "mlm": "masked words",
+    "nsp": "next sentence",
+    "rtd": "replaced tokens",
+    "squad": "start and end of an answer",
+}
 _REGION = re.compile(r"<!-- hubpush:begin (?P<name>[a-z-]+) -->\n.*?\n<!-- hubpush:end (?P=name) -->", flags=re.DOTALL)
 
 
@@ -47,6 +53,8 @@ class Context:
         release: The release's facts, as the family file gives them.
         activation_source: Where it is known from which GELU form the released code computes.
         forward_source: What the forward pass that is compared with was written after.
+        part: Which of the models that were trained together; None for most.
+        heads: The parts beyond the encoder, in words.
         lacks_pooler: Whether transformers' bare encoder makes a pooler that the checkpoint does not have.
         family: `title` and `summary` of the family.
         siblings: `name`, `title`, `repo_id` of every release of the family.
@@ -72,6 +80,8 @@ class Context:
     release: Mapping[str, Any]
     activation_source: str
     forward_source: str
+    part: str | None
+    heads: tuple[str, ...]
     lacks_pooler: bool
     family: Mapping[str, str]
     siblings: tuple[Mapping[str, str], ...]
@@ -121,6 +131,8 @@ def context(
         release=release.model_dump(mode="json"),
         activation_source=known_from,
         forward_source=(layout or architecture).forward_source,
+        part=architecture.part,
+        heads=tuple(_HEADS.get(head, head) for head in build.model.heads),
         lacks_pooler="pooler" in architecture.groups and "pooler" not in build.model.heads,
         family={"title": family.title, "summary": family.summary},
         siblings=tuple({"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases),

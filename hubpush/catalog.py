@@ -86,7 +86,9 @@ def _part(value: str) -> str:
 def _task(value: str) -> str:
     known = {c.pipeline_tag for architecture in ARCHITECTURES.values() for c in architecture.classes}
     if value not in known:
-        raise ValueError(f"must be one of: {', '.join(sorted(known))}")
+        meant = {"ner": "token-classification", "sentiment-analysis": "text-classification", "qa": "question-answering"}
+        wanted = f"{meant[value]} (for {value}), of: " if value in meant else ""
+        raise ValueError(f"must be {wanted or 'one of: '}{', '.join(sorted(known))}")
     return value
 
 
@@ -357,9 +359,7 @@ def single(repo_id: str, source: str, **facts: Any) -> Family:
     except ValidationError as error:
         found = _explain(error, [], {})
         lines = "; ".join(text if key == "file" else f"--{key}: {text}" for key, text in found.items())
-        raise UsageError(
-            lines, hint="a family file can say more than these options; see `hubpush convert-and-upload --help`"
-        ) from None
+        raise UsageError(lines, hint="`hubpush COMMAND --help` says what each option takes") from None
     except ValueError as error:
         raise UsageError(f"--repo-id {repo_id!r} {error}", hint="for example --repo-id my-org/my-bert") from None
     return Family(format=1, name=name, title=name, summary=f"The checkpoint {name}.", releases=(release,))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def _examples(*lines: str) -> str:
     """Examples for a help page; the backspace keeps the lines as they are."""
-    return "Examples:\n\n\b\n" + "".join(f"  $ {line}\n" for line in lines)
+    return "Examples:\n\n\b\n" + "".join(f"  {'  ' if line.startswith(' ') else '$ '}{line}\n" for line in lines)
 
 
 app = typer.Typer(
@@ -76,7 +76,11 @@ AveragedOption = Annotated[
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="bert_config.json, where it is not beside the checkpoint."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="bert_config.json or electra_config.json, where it is not beside the checkpoint.",
+    ),
 ]
 VocabOption = Annotated[
     Path | None, typer.Option("--vocab", metavar="FILE", help="vocab.txt, where it is not beside the checkpoint.")
@@ -293,6 +297,8 @@ def show_catalog(
             "title": release.title,
             "source": release.source,
             "pinned": release.source in lock.sources,
+            "task": release.task,
+            "part": release.part,
             "cased": release.cased,
             "activation": release.activation,
             "official": release.official_repo,
@@ -327,11 +333,15 @@ def inspect(
 
     Without a config the shapes are held against each other instead.
     """
-    from hubpush import model
+    from hubpush import catalog, model
     from hubpush.checkpoint import Checkpoint
     from hubpush.source import Texts
 
     mode = _mode(output, as_json=as_json, quiet=quiet)
+    # The options are held against what there is before anything is read.
+    catalog.single(
+        "local/checkpoint", "checkpoint", **_facts("unknown", None, None, task, None, part, averaged=averaged)
+    )
     with _opened(source, work, Texts(config)) as files, Checkpoint(files.prefix) as checkpoint:
         try:
             table = model.recognize(checkpoint, None, part)

@@ -31,6 +31,12 @@ AVERAGE = "/ExponentialMovingAverage"
 _AVERAGE_SLOT = re.compile(r".+/\.OPTIMIZER_SLOT/\w+/average/.+")
 """Where tf-models-official's `ExponentialMovingAverage` optimizer keeps them."""
 
+_FOREIGN = {
+    r"bert/encoder/transformer/group_": "an ALBERT",
+    r"bert/encoder/layer_0/(bottleneck|ffn_layer_0)/": "a MobileBERT",
+}
+"""Models whose scope is BERT's and whose layers are not."""
+
 _MAX_SHOWN = 200
 _MAX_CONFIG = 64 * 1024
 _MAX_NESTING = 64
@@ -76,6 +82,7 @@ class Account:
         layout: The layout, if the names are not the weight map's own.
         is_raw: Whether the checkpoint has moving averages too, and they are left out.
         is_told: Whether the heads alone tell that it is this class, so that nobody has to ask for a task.
+        hint: What to do about the mistakes, where it depends on what was asked.
     """
 
     architecture: str
@@ -87,6 +94,7 @@ class Account:
     layout: Layout | None = None
     is_raw: bool = False
     is_told: bool = True
+    hint: str | None = None
 
     @property
     def activation_source(self) -> str | None:
@@ -120,21 +128,25 @@ class Account:
         return {fate.place: fate for fate in self.fates if fate.disposition == "mapped" and fate.place is not None}
 
     def _cause(self) -> str:
+        if self.hint is not None:
+            return self.hint
         dtypes = {fate.variable.dtype for fate in self.fates if fate.disposition == "mapped"}
         if dtypes and "float32" not in dtypes:
             return "cast the variables to float32 in TensorFlow, and save them again"
-        if any("--task" in mistake for mistake in self.mistakes):
-            return "give --task, or `task` in the family file; `hubpush inspect SOURCE` lists every variable"
         if any("no name tells" in mistake for mistake in self.mistakes):
             return "save the encoder from the program that trained it, with the one that is meant"
         if self.is_raw and all(mistake.startswith("missing") for mistake in self.mistakes):
             return "the averages of the weights are there: --averaged publishes them"
         if any(mistake.startswith("the labels") for mistake in self.mistakes):
-            return "--labels names a file with a name for each score, one a line, in the order of their numbers"
+            if self.labels is None:
+                return "drop --labels, or `labels` in the family file"
+            return "--labels (`labels` in a family file) names a name for each score, one a line, score 0 first"
+        if any("has no moving average" in mistake or "are asked for" in mistake for mistake in self.mistakes):
+            return "drop --averaged, or `averaged` in the family file: the raw weights are then published"
         if all(mistake.startswith("unknown") for mistake in self.mistakes):
             return (
                 f"the table of {self.architecture} has no place for them: it holds the encoder and the heads that"
-                " docs/checkpoints.md lists; `hubpush inspect SOURCE` lists every variable"
+                " docs/checkpoints.md lists"
             )
         return "`hubpush inspect SOURCE` lists every variable; is the config the right one?"
 
@@ -269,6 +281,9 @@ def recognize(checkpoint: Checkpoint, model_type: str | None = None, part: str |
         ModelError: It is none that is known, or several, or not what is asked for.
     """
     name, every = checkpoint.prefix.name, recognized(checkpoint)
+    for pattern, other in _FOREIGN.items():
+        if any(re.match(pattern, place) for place in checkpoint):
+            raise ModelError(f"{name} holds {other}, which is not read", hint="docs/checkpoints.md lists what is read")
     found = [a for a in every if model_type in (None, a.model_type) and part in (None, a.part)]
     if len(found) == 1:
         return found[0]
@@ -359,16 +374,17 @@ def account(
         mistakes.append(
             f"the moving averages of the weights are asked for, but {where} (no variable ends in {AVERAGE})"
         )
-    untold: list[str] = []
-    told = _choose(architecture, present, None, untold)
-    model_class = told if task is None else _choose(architecture, present, task, mistakes)
-    mistakes += untold if task is None else []
-    heads = frozenset(present & model_class.holds) - architecture.required
+    count = _count_labels(checkpoint, architecture, present, stored)
+    told, untold, way = _choose(architecture, present, None, count)
+    model_class, mistake, hint = (told, untold, way) if task is None else _choose(architecture, present, task, count)
+    mistakes += [mistake] if mistake else []
+    heads = frozenset(present & model_class.holds) - architecture.required - architecture.only_if_unequal.keys()
     dims = {**config, "head_size": config["hidden_size"] // max(1, config["num_attention_heads"])}
-    count = _count_labels(checkpoint, architecture, model_class, stored)
     if count is not None:
         dims["num_labels"] = count
-    mistakes += _label_mistakes(model_class, count, labels)
+    if not any("num_labels" in row.shape for g in model_class.holds for row in architecture.groups.get(g, ())):
+        count = None
+    mistakes += _label_mistakes(model_class, count, labels) if not mistake else []
     mistakes += [
         f"{name} and {stored[place]} would both be {place}, and no name tells which is meant"
         for name, place in names.items()
@@ -379,14 +395,16 @@ def account(
         place = names.get(name)
         if place not in places:
             reason = _left_out(checkpoint, architecture, name, averaged=are_read)
-            if reason is None:
+            if reason is None and are_read and name in places:
+                mistakes.append(f"{name} has no moving average")
+            elif reason is None:
                 shown = name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}…"
                 mistakes.append(f"unknown variable {shown} {list(variable.shape)}")
             fates.append(Fate(variable, "unknown" if reason is None else "dropped", reason=reason or ""))
             continue
         group, weight, key = places[place]
         if group not in model_class.holds:
-            is_open = task is None and bool(untold)
+            is_open = task is None and untold is not None
             why = f"what becomes of the {group}, --task says" if is_open else f"{model_class.name} has no {group}"
             fates.append(Fate(variable, "dropped", place, variable.shape, None, group, reason=why))
             continue
@@ -406,7 +424,7 @@ def account(
     mistakes += [
         f"missing variable {place} (of the {group})"
         for place, (group, _weight, _key) in places.items()
-        if place not in stored and group in needed
+        if place not in stored and group in needed and not (are_read and place in checkpoint)
     ]
     return Account(
         architecture.name,
@@ -417,7 +435,8 @@ def account(
         count,
         layout,
         is_raw=has_averages and not are_read,
-        is_told=not untold and told == model_class,
+        is_told=untold is None and told == model_class,
+        hint=hint,
     )
 
 
@@ -532,35 +551,48 @@ def _filled(text: str, **values: int | str) -> str:
     return re.sub(r"\{(\w+)\+?(\d*)\}", value, text)
 
 
-def _choose(architecture: Architecture, present: set[str], task: str | None, mistakes: list[str]) -> ModelClass:
-    """The class that is asked for, or that the heads tell; what keeps it from being told becomes a mistake."""
+def _choose(
+    architecture: Architecture, present: set[str], task: str | None, count: int | None
+) -> tuple[ModelClass, str | None, str | None]:
+    """The class that is asked for, or that the heads tell; with what keeps it from being told, and what to do then."""
     fitting = [c for c in architecture.classes if c.needs <= present]
+    tasks = list(dict.fromkeys(c.pipeline_tag for c in fitting))
     if task is None:
         told = [c for c in fitting if c.needs]
-        tasks = sorted({c.pipeline_tag for c in told})
-        if len(tasks) > 1 or any(c.is_asked_for for c in told):
-            what = "a head" if any(c.is_asked_for for c in told) else "heads"
-            mistakes.append(
-                f"the checkpoint has {what} for {' or '.join(tasks)}, and cannot tell which: --task says it"
-            )
-        return next(c for c in fitting if not c.is_asked_for)
+        open_tasks = sorted({c.pipeline_tag for c in told})
+        first = next(c for c in fitting if not c.is_asked_for)
+        if not told or (len(open_tasks) == 1 and not any(c.is_asked_for for c in told)):
+            return first, None, None
+        if count is not None and count < 2:
+            (mistake,) = _label_mistakes(told[0], count, ())
+            return first, mistake, f"it is not published; --task {tasks[-1]} publishes the encoder alone"
+        ways = " or ".join(f"--task {tag}" + (" (NER)" if tag == "token-classification" else "") for tag in open_tasks)
+        what = "heads" if not any(c.is_asked_for for c in told) else "a head"
+        return (
+            first,
+            f"the checkpoint has {what} for {' or '.join(open_tasks)}, and nothing in it says which is meant",
+            f"say it: {ways}; `task` in a family file",
+        )
     asked = [c for c in architecture.classes if c.pipeline_tag == task]
+    if chosen := next((c for c in asked if c in fitting), None):
+        is_single = count is not None and count < 2 and chosen.is_asked_for
+        return (
+            chosen,
+            None,
+            f"it is not published; --task {tasks[-1]} publishes the encoder alone" if is_single else None,
+        )
+    hint = f"drop --task, or ask for one of: {', '.join(tasks)}"
     if not asked:
-        known = ", ".join(dict.fromkeys(c.pipeline_tag for c in architecture.classes))
-        mistakes.append(f"{architecture.name} is not published for --task {task}; known: {known}")
-    elif chosen := next((c for c in asked if c in fitting), None):
-        return chosen
-    else:
-        lacking = [f"{row.variable}" for g in sorted(asked[-1].needs - present) for row in architecture.groups[g]]
-        mistakes.append(f"--task {task} needs variables that the checkpoint has not: {', '.join(lacking)}")
-    return fitting[-1]
+        return fitting[-1], f"{architecture.name} is not published for {task}", hint
+    lacking = [row.variable for g in sorted(asked[-1].needs - present) for row in architecture.groups[g]]
+    return fitting[-1], f"{task} needs variables that the checkpoint has not: {', '.join(lacking)}", hint
 
 
 def _count_labels(
-    checkpoint: Checkpoint, architecture: Architecture, model_class: ModelClass, stored: Mapping[str, str]
+    checkpoint: Checkpoint, architecture: Architecture, present: set[str], stored: Mapping[str, str]
 ) -> int | None:
-    """How many scores the classifier has, by its own variables."""
-    for group in model_class.holds & architecture.groups.keys():
+    """How many scores the classifier has, by its own variables; None without one."""
+    for group in present & architecture.groups.keys():
         for row in architecture.groups[group]:
             if "num_labels" in row.shape and row.variable in stored:
                 shape = checkpoint.variables[stored[row.variable]].shape

@@ -185,6 +185,10 @@ def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfin
         ),
         "the raw weights are meant, not their exponential moving averages": account.is_raw,
     }
+    heads = (
+        f"the number of attention heads is {original['num_attention_heads']}, as the config that was given apart says"
+    )
+    assumed[f"{heads}: no shape confirms it"] = "config" in files.apart and account.layout is None
     if account.layout is not None:
         assumed |= {sentence: group in account.heads | {""} for group, sentence in account.layout.assumes.items()}
     asked = {"task": not account.is_told, "part": is_one_of_parts}
@@ -354,7 +358,7 @@ def _is_of(build: Build, job: Job, sha256: str) -> bool:
 def _used_texts(job: Job, found: manifest.Source) -> dict[str, str] | None:
     """Digests of config and vocabulary as a conversion would use them now; None where only opening an archive tells."""
     location, given = job.location(), job.texts.digests()
-    if isinstance(location, Path) and not location.is_file():
+    if found.kind == "files" and isinstance(location, Path) and location.exists():
         return {role: source.file_sha256(path) for role, path in source.find(location, job.texts).texts().items()}
     return {**found.texts, **given} if given.keys() >= set(found.apart) else None
 

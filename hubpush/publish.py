@@ -404,6 +404,8 @@ def _next_version(remote: Remote, files: Mapping[str, File], build: Build) -> tu
     before = old.files if old is not None else {}
     if old is None or any(path in before and before[path] != file for path, file in files.items()):
         changed = [path for path, file in files.items() if path in before and before[path] != file]
+        if old is not None and changed == ["config.json"] and _labels(old.build) != _labels(build):
+            return f"{major + 1}.0.0", "major", f"labels: {_labels(old.build)} → {_labels(build)}"
         return f"{major + 1}.0.0", "major", f"outputs can differ: {', '.join(changed) or 'published anew'}"
     added = [path for path in files if path not in before]
     if added:
@@ -412,6 +414,12 @@ def _next_version(remote: Remote, files: Mapping[str, File], build: Build) -> tu
         return f"{major}.{minor}.{patch + 1}", "patch", f"put back {', '.join(remote.drift)}"
     why = "parity recorded" if old.build.verdict != build.verdict else "model card"
     return f"{major}.{minor}.{patch + 1}", "patch", why
+
+
+def _labels(build: Build) -> str:
+    """The names of a classifier's scores, in short."""
+    names = list(map(str, build.model.config.get("id2label", {}).values()))
+    return ", ".join(names[:8]) + (f", … ({len(names)})" if len(names) > 8 else "") or "none"
 
 
 def _numbers(tag: str) -> tuple[int, ...]:

@@ -109,15 +109,13 @@ class Files:
         Raises:
             SourceError: One is not there.
         """
-        if self.config is None:
+        names = {"config": config_name or CONFIG_NAMES[0], "vocab": "vocab.txt"}
+        missing = [role for role in names if role not in self.texts()]
+        if self.config is None or self.vocab is None:
             raise SourceError(
-                f"{self.prefix.name} has no {config_name or CONFIG_NAMES[0]}",
-                hint="give the one it was trained with: --config FILE, or put it beside the checkpoint",
-            )
-        if self.vocab is None:
-            raise SourceError(
-                f"{self.prefix.name} has no vocab.txt",
-                hint="give the one it was trained with: --vocab FILE, or put it beside the checkpoint",
+                f"{self.prefix.name} has no {' and no '.join(names[role] for role in missing)}",
+                hint=f"give what it was trained with, {' and '.join(f'--{role} FILE' for role in missing)}, or put it"
+                " beside the checkpoint (`config_file`, `vocab_file` in a family file)",
             )
         return self.config, self.vocab
 
@@ -305,6 +303,8 @@ def fetch(
         return _download(location, downloads, pin, progress or (lambda _done, _total: None))
     if isinstance(location, Member):
         location = location.taken_out(downloads)
+    if location.name in _SAVED_MODEL and location.is_file():
+        raise _no_checkpoint(location.parent, location.parent.name, is_packed=False)
     if location.is_file() and not _CHECKPOINT_FILE.search(location.name):
         if location.suffix.lower() != ".zip" and not zipfile.is_zipfile(location):
             raise SourceError(
@@ -427,6 +427,11 @@ def _no_checkpoint(path: Path, name: str, *, is_packed: bool) -> SourceError:
     found = (p for marker in _SAVED_MODEL for p in [*sorted(path.rglob(marker)), *(up / marker for up in above)])
     saved = next((p for p in found if p.is_file()), None)
     if saved is None:
+        if zips := [p.name for p in sorted(path.rglob("*.zip"))]:
+            return SourceError(
+                f"{name} holds no checkpoint but {len(zips)} zip(s): {', '.join(zips[:5])}",
+                hint="a zip of a family's zips is given with --family and --org; of one checkpoint, unpack it first",
+            )
         hint = "give the zip, the directory or the prefix of a TF checkpoint (PREFIX.index, PREFIX.data-*)"
         if any(p.suffix in (".safetensors", ".bin", ".h5", ".keras") for p in path.rglob("*")):
             hint = "what lies there is no TensorFlow checkpoint; transformers or Keras load such files themselves"
@@ -437,10 +442,18 @@ def _no_checkpoint(path: Path, name: str, *, is_packed: bool) -> SourceError:
         if is_packed
         else f"`hubpush inspect {variables}`"
     )
+    index = variables.with_name("variables.index")
+    # The first key of the table, which stands there as it is (hubpush.checkpoint.OBJECT_GRAPH).
+    is_object_based = index.is_file() and b"_CHECKPOINTABLE_OBJECT_GRAPH" in index.read_bytes()[:4096]
+    estimator = (
+        ""
+        if is_object_based
+        else f". Its variables have names of their own, and may be a checkpoint's: {way} shows them, and that prefix"
+        " can be converted"
+    )
     return SourceError(
         f"{name} is a SavedModel ({saved.name}): a graph with its variables, made to be served",
-        hint="give the checkpoint that it was exported from. If an Estimator exported it, its variables have the names"
-        f" of a checkpoint: {way} shows them, and that prefix can be converted",
+        hint=f"give the checkpoint that it was exported from{estimator}",
     )
 
 
@@ -552,8 +565,9 @@ def _check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
             f"{name} is not the pinned source:\n"
             f"  pinned sha256 {pin.sha256}{pinned}\n"
             f"  found  sha256 {sha256} ({size:,} bytes)",
-            hint="nothing was converted; fetch it again, or, if the change is meant, write the new digest to the lock"
-            " beside the family file, NAME.lock.json (docs/family-files.md shows its form)",
+            hint="nothing was converted; fetch it again, or, if the change is meant, write it to the lock beside the"
+            f" family file (NAME.toml has NAME.lock.json), in `sources` under the source's name:"
+            f' {{"size": {size}, "sha256": "{sha256}"}}; docs/family-files.md shows the form',
         )
 
 

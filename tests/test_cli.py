@@ -97,6 +97,8 @@ def test_a_family_file_names_all_its_mistakes(shop: Workshop) -> None:
         ),
         (["convert-and-upload", "--org", "a", "--config", "x", "--vocab", "y"], "--config, --vocab"),
         (["convert", ".", "out", "--task", "translation"], "--task: must be one of"),
+        (["inspect", ".", "--task", "ner"], "must be token-classification (for ner)"),
+        (["inspect", ".", "--part", "middle"], "--part: must be one of: discriminator, generator"),
         (["convert", ".", "out", "--part", "middle"], "--part: must be one of: discriminator, generator"),
         (["convert", ".", "out", "--labels", "nowhere.txt"], "nowhere.txt cannot be read"),
         (["convert-and-upload", "--org", "a/b"], "no owner"),
@@ -182,6 +184,7 @@ def test_inspect_says_what_a_task_would_change(run: Callable[..., Result], tmp_p
     undecided = run("inspect", prefix, "--work", tmp_path)
     assert undecided.code == 13
     assert "what becomes of the classifier, --task says" in undecided.out
+    assert "say it: --task text-classification or --task token-classification (NER)" in undecided.err
     for task, name in (
         ("text-classification", "BertForSequenceClassification"),
         ("token-classification", "BertForTokenClassification"),

@@ -346,7 +346,7 @@ def test_what_does_not_lie_beside_a_checkpoint_is_given(desk: Workshop) -> None:
     texts(desk.root / "base")
     write_checkpoint(desk.root / "out" / "model.ckpt-9", bert_variables(TINY, ("pooler",)))
     source = desk.root / "out" / "model.ckpt-9"
-    assert "no bert_config.json" in desk.single(source, "--no-parity").err
+    assert "no bert_config.json and no vocab.txt" in desk.single(source, "--no-parity").err
     config, vocab = desk.root / "base" / "bert_config.json", desk.root / "base" / "vocab.txt"
     assert "no vocab.txt" in desk.single(source, "--no-parity", "--config", config).err
     given = ("--config", config, "--vocab", vocab)
@@ -355,6 +355,7 @@ def test_what_does_not_lie_beside_a_checkpoint_is_given(desk: Workshop) -> None:
     assert "unchanged" in desk.single(source, *map(str, given)).out
     with localhub.serve(desk.hub) as url:
         folder = Path(snapshot_download("me/mine", endpoint=url, token="embedded", local_dir=desk.root / "got"))
+    assert "number of attention heads is 4, as the config that was given apart says" in first.err
     assert "--config bert_config.json --vocab vocab.txt" in (folder / "README.md").read_text(encoding="utf-8")
     assert str(desk.root) not in (folder / "README.md").read_text(encoding="utf-8")
     edit(config, '"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.2')
@@ -495,7 +496,7 @@ def test_saying_what_is_found_anyway_changes_nothing(desk: Workshop) -> None:
 def test_what_only_asking_decided_has_to_be_asked_again(desk: Workshop) -> None:
     """Without the --task or --part that decided, the next run is refused as the first would have been."""
     for write, options, words in (
-        (bert("pooler", "classifier"), TEXT, "--task says it"),
+        (bert("pooler", "classifier"), TEXT, "nothing in it says which"),
         (electra, ("--part", "discriminator"), "holds a discriminator and a generator"),
     ):
         shutil.rmtree(desk.root / "hub", ignore_errors=True)
@@ -669,7 +670,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
         bert("pooler", "classifier"),
         (),
         13,
-        "a head for text-classification or token-classification, and cannot tell which: --task says it",
+        "a head for text-classification or token-classification, and nothing in it says which is meant",
     ),
     "labels of another number": (
         _spoil("classifier", lambda v: v.update(output_weights=ZEROS, output_bias=ZEROS[:, 0].copy())),
@@ -687,7 +688,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
         bert(*HEADS, "squad"),
         (),
         13,
-        "the checkpoint has heads for fill-mask or question-answering, and cannot tell which: --task says it",
+        "the checkpoint has heads for fill-mask or question-answering, and nothing in it says which is meant",
     ),
     "labels for what has none": (bert(*HEADS), ("--labels", "labels.txt"), 13, "BertForPreTraining has no classifier"),
     "a BERT and an ELECTRA": (
@@ -740,7 +741,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
         _spoil("all", lambda v: v.update({name + AVERAGE: v[name] for name in list(v)[:40]})),
         ("--averaged",),
         13,
-        "missing variable",
+        "22 mistake(s):\n  bert/encoder/layer_2/",
     ),
     "an average of what is unknown": (
         _spoil("all", lambda v: v.update({name + AVERAGE: v.get(name, ZEROS) for name in [*v, "bert/surprise"]})),
@@ -762,6 +763,18 @@ REFUSED: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
         ("--part", "discriminator"),
         13,
         "missing variable electra/embeddings_project/bias",
+    ),
+    "a regression that nobody called one": (
+        _spoil("classifier", lambda v: v.update(output_weights=ZEROS[:1], output_bias=ZEROS[:1, 0].copy())),
+        (),
+        13,
+        "1 score: a regression or a sigmoid",
+    ),
+    "layers of an ALBERT": (
+        _spoil("all", _set("bert/encoder/transformer/group_0/inner_group_0/LayerNorm/beta", ZEROS)),
+        (),
+        13,
+        "holds an ALBERT, which is not read",
     ),
     "an ALBERT": (
         _spoil("all", lambda v: [v.pop(n) for n in list(v)] and v.update({"albert/x": ZEROS})),
