@@ -5,6 +5,7 @@ The checkpoints are written by TensorFlow, under the names and in the forms that
 
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -284,6 +285,14 @@ def test_every_kind_goes_the_whole_way(kind: Kind, desk: Workshop) -> None:
         assert {output["output"] for output in reference["outputs"]} >= kind.outputs | {"layer 3"}
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"pipeline_tag: {kind.task}\n" in card
+
+    usage = card[card.index("hubpush:begin usage") : card.index("hubpush:end usage")]
+    snippets = re.findall(r"```python\n(.*?)```", usage, flags=re.DOTALL)
+    assert snippets
+    for snippet in snippets:  # as it is printed, but for where the model lies
+        here = snippet.replace('"me/mine"', repr(str(folder))).replace(', revision="v1.0.0"', "")
+        assert here.count(str(folder)) == snippet.count("me/mine") > 0
+        exec(compile(here, "the card's snippet", "exec"), {})  # noqa: S102 - the law is that it runs
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["architectures"] == [kind.model_class]
