@@ -517,6 +517,36 @@ def test_what_only_asking_decided_has_to_be_asked_again(desk: Workshop) -> None:
         assert words in message
 
 
+def test_another_thing_that_is_asked_is_never_unchanged(desk: Workshop) -> None:
+    """Another task, part or architecture than what was published is looked for in the checkpoint again."""
+    bert(*HEADS)(desk.root / "bert")
+    assert desk.single(desk.root / "bert", "--no-parity").code == 0
+    planned = _status(
+        desk.single(desk.root / "bert", "--task", "feature-extraction", "--no-parity", "--dry-run", "--json")
+    )
+    assert planned[:2] == ("planned", "major")
+    family = 'format = 1\nname = "f"\ntitle = "F"\nsummary = "F."\n[[releases]]\nname = "mine"\ntitle = "Mine"\n'
+    desk.family.write_text(family + 'license = "mit"\nsource = "bert"\n')
+    assert desk.main_job("--no-parity").code == 0
+    desk.family.write_text(family + 'license = "mit"\nsource = "bert"\narchitecture = "electra"\n')
+    assert "holds bert, not electra" in _status(desk.main_job("--no-parity", "--json"))[2]
+    electra(desk.root / "electra")
+    given = ("--source", desk.root / "electra", "--repo-id", "me/electra", "--license", "mit", "--no-parity", "--json")
+    assert desk.run("convert-and-upload", *given, *desk.places(), "--part", "discriminator").code == 0
+    other = desk.run("convert-and-upload", *given, *desk.places(), "--part", "generator")
+    assert "the config asks for" in _status(other)[2]
+
+
+def test_texts_that_are_given_no_more_are_missed(desk: Workshop) -> None:
+    """A zip without config and vocabulary was published with those given apart; without them it is refused."""
+    texts(desk.root / "base")
+    write_checkpoint(desk.root / "mine" / "m", bert_variables(TINY, ("mlm",)))
+    archive = zip_release(desk.root / "mine", desk.root / "mine.zip")
+    given = ("--config", str(desk.root / "base" / "bert_config.json"), "--vocab", str(desk.root / "base" / "vocab.txt"))
+    assert desk.single(archive, *given, "--no-parity").code == 0
+    assert "has no bert_config.json and no vocab.txt" in _status(desk.single(archive, "--no-parity", "--json"))[2]
+
+
 def test_texts_given_apart_decide_for_a_zip_too(desk: Workshop) -> None:
     """An edited config of a zip's makes another conversion; one that is gone, or no file, is said before all else."""
     bert("mlm")(desk.root / "mine")
