@@ -276,6 +276,9 @@ def test_every_kind_goes_the_whole_way(kind: Kind, desk: Workshop) -> None:
     (release,) = json.loads(result.out)["releases"]
     assert (release["status"], release["parity"]["verdict"]) == ("published", "pass")
     assert any(kind.assumed in sentence for sentence in release["assumed"]), release["assumed"]
+    # What is taken for granted of a head is said where there is the head.
+    told = any("the head for masked words has" in sentence for sentence in release["assumed"])
+    assert told == ("masked words" in kind.assumed)
     with localhub.serve(desk.hub) as url:
         folder = Path(snapshot_download("me/mine", endpoint=url, token="embedded", local_dir=desk.root / "got"))
     build = json.loads((folder / "hubpush.json").read_text(encoding="utf-8"))["build"]
