@@ -702,11 +702,11 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) ->
     target = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(url.partition("?")[0]).name) or "archive")
     note = target.with_name(target.name + ".json")
     with FileLock(target.with_name(target.name + ".lock")):
-        if target.exists():
-            kept = _digest(target)[0]
-            # Kept from before the pin changed; or from before the server had another version, as far as it tells.
-            if (kept != pin.sha256) if pin is not None else (_has_changed(url, note, target.stat().st_size)):
-                target.unlink()
+        # Kept from before the pin changed; or from before the server had another version, as far as it tells.
+        if target.exists() and (
+            _has_changed(url, note, target.stat().st_size) if pin is None else _digest(target)[0] != pin.sha256
+        ):
+            target.unlink()
         if not target.exists():
             _receive(url, target, note, pin, progress)
         sha256, size = _digest(target)
