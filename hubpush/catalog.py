@@ -30,6 +30,10 @@ _MAX_FILE = 4 * 1024 * 1024
 _MAX_LABEL, _MAX_LABELS = 200, 10_000
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")
 
+REFERENCES = ("graph", "tokenizer", "tfhub", "repo", "keras")
+"""What parity can compare a published folder with: the original forward pass, the original tokenizer, a module of TF
+Hub or Kaggle, another repo, and KerasHub."""
+
 
 def is_allowed_url(value: str) -> bool:
     """Whether a source may be fetched from there: https, and plain http on the loopback interface alone."""
@@ -39,6 +43,12 @@ def is_allowed_url(value: str) -> bool:
 def is_repo_name(name: str) -> bool:
     """Whether the Hub takes this as one part of a repo id (huggingface_hub's `validate_repo_id`)."""
     return not (_REPO_NAME.fullmatch(name) is None or "--" in name or ".." in name or name.endswith(".git"))
+
+
+def is_repo_id(value: str) -> bool:
+    """Whether the Hub takes this as OWNER/NAME."""
+    owner, slash, name = value.partition("/")
+    return bool(slash) and is_repo_name(owner) and is_repo_name(name)
 
 
 def _repo_name(name: str) -> str:
@@ -110,6 +120,13 @@ def _labels(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _reference(value: str) -> str:
+    name, has_where, where = value.partition("=")
+    if name not in REFERENCES[2:] or (has_where and not where):
+        raise ValueError(f"must be one of {', '.join(REFERENCES[2:])}, with =SOURCE or without")
+    return value
+
+
 def _repo_id(value: str) -> str:
     owner, slash, name = value.partition("/")
     if not slash:
@@ -125,6 +142,25 @@ RepoId = Annotated[str, AfterValidator(_repo_id)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 # TOML has arrays where these have tuples; strict mode would refuse the one for the other.
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+
+
+class Divergence(BaseModel):
+    """A difference from a reference of parity that is known and understood.
+
+    Attributes:
+        reference: Name of the reference, `tfhub`, `repo` or `keras`, and with `=` what it is: `tfhub=https://…`.
+            Without it, whatever is given under that name.
+        kind: What differs.
+        why: The reason, for the card.
+        link: Where it is told.
+    """
+
+    model_config = _FROZEN
+
+    reference: Annotated[Text, AfterValidator(_reference)]
+    kind: Literal["weights", "activation", "config", "tokenizer", "outputs"]
+    why: Text
+    link: Annotated[Text, AfterValidator(_url)] | None = None
 
 
 class Release(BaseModel):
@@ -149,7 +185,11 @@ class Release(BaseModel):
         vocab_lines: Lines of the vocabulary, where the embedding table has more rows than that.
         config: Values that the original config must have, for example `num_hidden_layers`.
         data_sha256: Expected SHA-256 of the checkpoint's data file, where another publication of it is known.
-        official_repo: The established conversion on the Hub, the authors' own where there is one.
+        official_repo: The established conversion on the Hub, the authors' own where there is one; what `--parity repo`
+            compares with.
+        tfhub: URL of the TF Hub or Kaggle module of this checkpoint, or a path beside the family file; what `--parity
+            tfhub` compares with.
+        divergences: Known differences from references. One that is declared has to be there when it is looked for.
         glue: GLUE test scores as the authors published them, by task.
     """
 
@@ -182,6 +222,8 @@ class Release(BaseModel):
     arxiv: Annotated[tuple[Annotated[str, AfterValidator(_arxiv)], ...], Field(strict=False)] = ()
     citations: Texts = ()
     official_repo: RepoId | None = None
+    tfhub: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_source)] | None = None
+    divergences: Annotated[tuple[Divergence, ...], Field(strict=False)] = ()
     note: Text | None = None
     config: Mapping[str, Annotated[int, Field(ge=0, lt=2**31)]] = {}
     data_sha256: Sha256 | None = None

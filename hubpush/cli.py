@@ -26,8 +26,10 @@ from hubpush.show import Format
 
 if TYPE_CHECKING:
     from hubpush.checkpoint import Checkpoint
+    from hubpush.job import Tell
     from hubpush.model import Account
-    from hubpush.source import Files, Texts
+    from hubpush.parity import Asked
+    from hubpush.source import Archive, Files, Texts
 
 
 def _examples(*lines: str) -> str:
@@ -84,6 +86,17 @@ ConfigOption = Annotated[
 ]
 VocabOption = Annotated[
     Path | None, typer.Option("--vocab", metavar="FILE", help="vocab.txt, where it is not beside the checkpoint.")
+]
+ReferencesOption = Annotated[
+    str,
+    typer.Option(
+        "--parity",
+        metavar="NAME,…",
+        help="What to compare with: graph,tokenizer[,tfhub=PATH|URL][,repo=OWNER/NAME][,keras].",
+    ),
+]
+HubOption = Annotated[
+    str | None, typer.Option("--hub", metavar="URL|DIR", help="Another Hub; a directory is an embedded one kept there.")
 ]
 WorkOption = Annotated[
     Path | None,
@@ -146,9 +159,7 @@ def convert_and_upload(
             help="A mirror of the family's archives, or a zip of them; with --repo-id, one checkpoint.",
         ),
     ] = None,
-    hub: Annotated[
-        str | None, typer.Option(metavar="URL|DIR", help="Another Hub; a directory is an embedded one kept there.")
-    ] = None,
+    hub: HubOption = None,
     repo_id: Annotated[str | None, typer.Option(metavar="ME/NAME", help="One checkpoint, without a family.")] = None,
     license_id: Annotated[
         str | None, typer.Option("--license", metavar="ID", help="Its licence, as the Hub writes it.")
@@ -170,6 +181,7 @@ def convert_and_upload(
     jobs: Annotated[
         int, typer.Option(metavar="N", min=1, max=256, help="Releases at a time, each in a process of its own.")
     ] = 1,
+    references: ReferencesOption = "graph,tokenizer",
     no_parity: Annotated[
         bool,
         typer.Option(
@@ -203,7 +215,14 @@ def convert_and_upload(
     mode = _mode(output, as_json=as_json, quiet=quiet)
     if no_parity and force:
         raise UsageError("--force pushes a failed parity, --no-parity runs none", hint="give one of the two")
+    asked = _references(references)
+    if not no_parity and {"graph", "tokenizer"} - {one.name for one in asked}:
+        raise UsageError(
+            f"--parity {references}: what is published is compared with graph and tokenizer at least",
+            hint="name both too; `hubpush parity FOLDER --source CHECKPOINT` runs any of them alone",
+        )
     options = job.Options(
+        references=asked,
         prove=not no_parity,
         force=force,
         dry_run=dry_run,
@@ -342,7 +361,7 @@ def inspect(
     catalog.single(
         "local/checkpoint", "checkpoint", **_facts("unknown", None, None, task, None, part, averaged=averaged)
     )
-    with _opened(source, work, Texts(config)) as files, Checkpoint(files.prefix) as checkpoint:
+    with _opened(source, work, Texts(config)) as (_, files), Checkpoint(files.prefix) as checkpoint:
         try:
             table = model.recognize(checkpoint, None, part)
         except (CheckpointError, ModelError):
@@ -424,26 +443,145 @@ def convert(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder alone.")] = False,
 ) -> None:
     """Convert one checkpoint to a folder that from_pretrained loads. Proves nothing and publishes nothing."""
-    from hubpush import catalog, pipeline
+    from hubpush import catalog, manifest, pipeline
     from hubpush.source import Texts
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder", hint="name a folder that is to be made")
     facts = _facts("unknown", cased, activation, task, labels, part, averaged=averaged)
     release = catalog.single("local/checkpoint", "checkpoint", **facts).releases[0]
-    with _opened(source, work, Texts(config, vocab)) as files, _made_whole(out.resolve()) as folder:
+    with _opened(source, work, Texts(config, vocab)) as (archive, files), _made_whole(out.resolve()) as folder:
         done = pipeline.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
+        found = done.reading
+        build = pipeline.record(
+            archive.name, release, archive, files, folder, found, None, sha256=done.sha256, nonfinite=allow_nonfinite
+        )
+        manifest.write_record(folder, build)
     show.put(str(out))
     if not quiet:
-        casing = "cased" if done.cased else "uncased"
+        casing, config_ = "cased" if found.cased else "uncased", found.config
         show.say(
-            f"{done.config['architectures'][0]}, {done.parameters:,} parameters, {casing}, {done.config['hidden_act']}"
+            f"{config_['architectures'][0]}, {done.parameters:,} parameters, {casing}, {config_['hidden_act']};"
+            f" to prove it: hubpush parity {out} --source {source}"
         )
-        for sentence in done.assumed:
+        for sentence in found.assumed:
             show.say(f"Assumed: {sentence}")
-        left_out = Counter(fate.reason for fate in done.account.dropped())
+        left_out = Counter(fate.reason for fate in found.account.dropped())
         for reason, count in left_out.items():
             show.say(f"Left out: {count:,} variable{'s' * (count > 1)}: {reason}")
+
+
+@app.command(
+    short_help="Does a folder compute what its checkpoint does?",
+    epilog=_examples(
+        "hubpush parity ./bert-tiny --source ./uncased_L-2_H-128_A-2.zip",
+        "hubpush parity ./theirs --source ./run/model.ckpt --activation gelu --cased    # a folder that others made",
+        "hubpush parity ./bert-tiny --source ./uncased_L-2_H-128_A-2.zip \\",
+        "      --parity graph,tokenizer,keras,repo=google/bert_uncased_L-2_H-128_A-2,tfhub=./module.tar.gz",
+        "hubpush parity ./bert-tiny --family bert-miniatures --model bert_uncased_L-2_H-128_A-2 --parity graph,repo",
+    ),
+)
+def parity(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder, as from_pretrained loads it.")],
+    source: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Its checkpoint: a zip, a directory, a prefix, or a URL.")
+    ] = None,
+    references: ReferencesOption = "graph,tokenizer",
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="NAME|FILE.toml", help="The family whose release it is.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The release of --family whose facts are meant.")
+    ] = None,
+    hub: HubOption = None,
+    cased: CasedOption = None,
+    activation: ActivationOption = None,
+    task: TaskOption = None,
+    labels: LabelsOption = None,
+    part: PartOption = None,
+    averaged: AveragedOption = False,
+    config: ConfigOption = None,
+    vocab: VocabOption = None,
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare a model folder with the checkpoint that it is made from, and record the result in its hubpush.json.
+
+    Facts that are not given are taken from that file, where there is one.
+    """
+    from hubpush import job, proof, run
+    from hubpush.source import Texts
+
+    mode = _mode(output, as_json=as_json, quiet=quiet)
+    asked = _references(references)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no directory", hint="give a model folder; `hubpush convert` makes one")
+    if (model is None) is not (family is None):
+        raise UsageError("--family and --model belong together", hint="name the family and the release in it")
+    said = _facts(None, cased, activation, task, labels, part, averaged=averaged)
+    about = proof.subject(folder, family, model, source, said, Texts(config, vocab))
+    work, name = work or _default_work(), folder.resolve().name
+    tell = _telling(quiet=mode is Format.quiet)
+
+    def fetching(done: int, total: int | None) -> None:
+        tell(name, "fetch", done / total if total else None)
+
+    with run.hub(hub) as (endpoint, embedded):
+        asked = proof.bring(asked, about, lambda: job.client_of(endpoint, embedded=embedded), work, fetching)
+    with _opened(about.where, work, about.texts) as (archive, files):
+        report = proof.prove(folder, archive, files, about.release, asked, lambda part: tell(name, "parity", part))
+    show.parity(report.to_json(), mode)
+    report.require()
+
+
+@app.command(
+    short_help="Is a published repo what its manifest says?",
+    epilog=_examples(
+        "hubpush verify my-org/bert_uncased_L-2_H-128_A-2 --revision v1.0.0",
+        "hubpush verify my-org/my-bert --source ./uncased_L-2_H-128_A-2.zip",
+        "hubpush verify demo/all-MiniLM-L6-v2-tf1 --hub ./demo-hub",
+    ),
+)
+def verify(
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="OWNER/NAME of a repo that hubpush published.")],
+    revision: Annotated[str | None, typer.Option(metavar="REV", help="A tag, branch or commit; default main.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Prove it again: its checkpoint, as a zip, directory, prefix or URL."),
+    ] = None,
+    digests: Annotated[bool, typer.Option("--digests", help="Compare bytes alone, load nothing.")] = False,
+    hub: HubOption = None,
+    config: ConfigOption = None,
+    vocab: VocabOption = None,
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Download a version; compare its files with its manifest's digests, its ids and outputs with the recorded ones.
+
+    Digests need neither TensorFlow, torch nor transformers. With --source the whole proof is run again.
+    """
+    from hubpush import catalog, job, proof, run
+    from hubpush.source import Texts
+
+    mode = _mode(output, as_json=as_json, quiet=quiet)
+    if not catalog.is_repo_id(repo_id):
+        raise UsageError(f"{repo_id!r} is no repo", hint="OWNER/NAME, for example my-org/my-bert")
+    if digests and source is not None:
+        raise UsageError("--digests loads nothing, --source proves again", hint="give one of the two")
+    work, tell = work or _default_work(), _telling(quiet=mode is Format.quiet)
+    with run.hub(hub) as (endpoint, embedded):
+        tell(repo_id, "fetch", None)
+        api = job.client_of(endpoint, embedded=embedded)
+        verified, folder = proof.verify(api, repo_id, revision, work / "repos", digests_only=digests)
+    if source is not None:
+        with _opened(source, work, Texts(config, vocab)) as (archive, files):
+            verified = proof.prove_again(verified, folder, archive, files, lambda part: tell(repo_id, "parity", part))
+    show.verification(verified.to_json(), mode)
+    proof.require(verified)
 
 
 @hub_app.command(
@@ -468,8 +606,19 @@ def hub_serve(
     )
 
 
+def _references(text: str) -> tuple[Asked, ...]:
+    from hubpush.parity import parse
+
+    return parse(text)
+
+
+def _telling(*, quiet: bool) -> Tell:
+    """Lines about what is being done; none when quiet."""
+    return (lambda _name, _station, _part: None) if quiet else show.plain_progress()[0]
+
+
 def _facts(
-    license_id: str,
+    license_id: str | None,
     cased: bool | None,
     activation: Activation | None,
     task: str | None,
@@ -522,7 +671,7 @@ def _default_work() -> Path:
 
 
 @contextmanager
-def _opened(source: str, work: Path | None, texts: Texts) -> Iterator[Files]:
+def _opened(source: str, work: Path | None, texts: Texts) -> Iterator[tuple[Archive, Files]]:
     """The files of a checkpoint that a person names: a URL, a zip, a directory or a prefix."""
     import tempfile
 
@@ -539,7 +688,7 @@ def _opened(source: str, work: Path | None, texts: Texts) -> Iterator[Files]:
             texts=texts,
         )
         with station.opened(archive, Path(scratch) / "source", texts) as files:
-            yield files
+            yield archive, files
 
 
 @contextmanager

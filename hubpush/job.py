@@ -18,6 +18,7 @@ from hubpush.architectures import Activation
 from hubpush.catalog import Family, Pin, Release
 from hubpush.errors import HubpushError, SourceError, UsageError
 from hubpush.manifest import Build
+from hubpush.parity import DEFAULT, Asked
 from hubpush.source import NO_TEXTS, Location, Texts, display_name, resolve
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Options:
         private: Visibility of repos that are created.
         overwrite: Replace what somebody else changed on the Hub.
         allow_nonfinite: Publish NaN weights.
+        references: What the published model is compared with.
     """
 
     prove: bool = True
@@ -52,6 +54,7 @@ class Options:
     private: bool | None = None
     overwrite: bool = False
     allow_nonfinite: bool = False
+    references: tuple[Asked, ...] = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class Outcome:
     parity: Mapping[str, Any] | None = None
     files: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    memory: int | None = None
     error: Mapping[str, Any] | None = None
     change: str | None = None
     deletes: tuple[str, ...] = ()
@@ -243,8 +247,18 @@ def _command(asked: Sequence[str], facts: Mapping[str, Any]) -> str:
 
 
 def client(job: Job) -> HfApi:
-    """The Hub's client for a job. An embedded Hub takes any token, so it never gets a person's real one."""
-    if job.embedded:
+    """The Hub's client for a job."""
+    return client_of(job.endpoint, embedded=job.embedded)
+
+
+def client_of(endpoint: str | None, *, embedded: bool) -> HfApi:
+    """The Hub's client. An embedded Hub takes any token, so it never gets a person's real one.
+
+    Args:
+        endpoint: The Hub; None for the one huggingface_hub is configured for.
+        embedded: Whether it is an embedded one.
+    """
+    if embedded:
         # The client asks the environment for a proxy, and no proxy reaches this machine's own loopback.
         own = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")]
         if "127.0.0.1,localhost" not in own[0]:
@@ -254,8 +268,8 @@ def client(job: Job) -> HfApi:
     from huggingface_hub import HfApi
 
     return HfApi(
-        endpoint=job.endpoint,
-        token="embedded" if job.embedded else None,
+        endpoint=endpoint,
+        token="embedded" if embedded else None,
         library_name="hubpush",
         library_version=__version__,
     )
@@ -324,9 +338,15 @@ def failed(job: Job, error: HubpushError, seconds: Mapping[str, float] | None = 
 
 
 def _parity_summary(build: Build) -> dict[str, Any]:
-    """The verdict, and the float64 output with the largest difference."""
+    """The verdict, and the float64 output with the largest difference from the original."""
     worst = None
     for reference in build.parity["references"] if build.parity is not None else []:
-        if reference["as_published"] and reference["dtype"] == "float64":
-            worst = {key: reference["worst"][key] for key in ("output", "max_abs", "tolerance")} | {"dtype": "float64"}
+        is_proof = reference["reference"] == "graph" and reference["as_published"] and reference["dtype"] == "float64"
+        if is_proof and (found := reference["worst"]) is not None:
+            worst = {
+                "output": found["output"],
+                "max_abs": found["max_abs"],
+                "tolerance": found["tolerance"],
+                "dtype": "float64",
+            }
     return {"verdict": build.verdict, "worst": worst}

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NotRequired, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import TypedDict
@@ -150,14 +151,17 @@ class Output(TypedDict):
 
 
 class Reference(TypedDict):
-    """A recorded comparison with one reference in one precision."""
+    """A recorded comparison with one reference in one precision; it holds more."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
     reference: str
+    source: NotRequired[str | None]
     dtype: str
-    activation: str
+    activation: str | None
     as_published: bool
     verdict: str
-    worst: Output
+    worst: Output | None
     outputs: list[Output]
 
 
@@ -169,9 +173,9 @@ class Parity(TypedDict):
     verdict: Literal["pass", "known-divergence", "fail"]
     activation: str
     failures: list[str]
-    references: Annotated[list[Reference], Field(min_length=1)]
-    weights: dict[str, Any]
-    tokenizer: dict[str, Any]
+    references: list[Reference]
+    weights: dict[str, Any] | None
+    tokenizer: dict[str, Any] | None
     environment: dict[str, Any]
 
 
@@ -220,10 +224,24 @@ class Build(BaseModel):
     date: str
     hubpush: str
 
+    def references(self) -> set[tuple[str, str | None]]:
+        """What outputs were compared with: the names of the references, and which module or repo."""
+        parity = self.parity
+        return {(r["reference"], r.get("source")) for r in parity["references"]} if parity is not None else set()
+
     @property
     def verdict(self) -> str:
         """`pass`, `known-divergence`, `fail` or `not-run`."""
         return str(self.parity["verdict"]) if self.parity is not None else "not-run"
+
+
+class Record(BaseModel):
+    """hubpush.json of a folder that was not published: the conversion alone. That of a version is one, too."""
+
+    model_config = _FROZEN
+
+    manifest: Literal[1] = 1
+    build: Build
 
 
 class Manifest(BaseModel):
@@ -255,6 +273,18 @@ class Manifest(BaseModel):
     history: Annotated[tuple[Past, ...], Field(min_length=1)]
     hold: bool = False
 
+    @model_validator(mode="after")
+    def _can_be_shown(self) -> Self:
+        parity = self.build.parity
+        if parity is not None and (
+            not parity["references"]
+            or parity["weights"] is None
+            or parity["tokenizer"] is None
+            or any(r["worst"] is None for r in parity["references"] if r["reference"] == "graph")
+        ):
+            raise ValueError("parity.references: what is published was compared with graph and tokenizer")
+        return self
+
     @property
     def tag(self) -> str:
         """Name of the tag."""
@@ -280,6 +310,38 @@ def parse(text: str, where: str) -> Manifest:
             f"{NAME} of {where} is not a manifest of this version of hubpush: {key}: {first['msg']}",
             hint="it was edited, or written by a newer hubpush: upgrade, or restore the file from the repo's history",
         ) from None
+
+
+def read_record(folder: Path) -> Build | None:
+    """What is recorded in a model folder; None where nothing is.
+
+    Raises:
+        DriftError: hubpush.json is not a record.
+    """
+    try:
+        return Record.model_validate_json((folder / NAME).read_bytes()).build
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise DriftError(
+            f"{NAME} in {folder.name} cannot be read: {first}",
+            hint="it was edited, or written by a newer hubpush; remove it and say on the command line what it said",
+        ) from None
+
+
+def write_record(folder: Path, build: Build) -> None:
+    """Record a conversion in its folder; what else a published manifest says stays.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    path = folder / NAME
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"manifest": 1}
+    text = json.dumps({**kept, "build": build.model_dump(mode="json")}, indent=1, ensure_ascii=False) + "\n"
+    partial = path.with_name(f"{NAME}.part")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(partial, path)  # noqa: PTH105 - replaces on every platform
 
 
 def describe(path: Path, sha256: str | None = None) -> File:

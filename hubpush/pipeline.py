@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
+import re
 import shutil
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from filelock import FileLock
 
-from hubpush import __version__, catalog, manifest, publish, source
+from hubpush import __version__, card, catalog, manifest, parity, publish, source
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture
 from hubpush.catalog import Pin, Release
 from hubpush.errors import HubpushError, HubUnavailableError, SourceError
@@ -25,8 +28,11 @@ from hubpush.job import Job, Outcome, Tell, client, failed, planned, settled
 from hubpush.manifest import Build
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from hubpush.checkpoint import Checkpoint
     from hubpush.model import Account
-    from hubpush.parity.report import ParityReport
+    from hubpush.tokenizer import Vocabulary
 
 Need = Literal["nothing", "held", "tag", "card", "build"]
 
@@ -60,10 +66,11 @@ def decide(job: Job, remote: publish.Remote) -> Need:
     sha256 = _known_digest(job, found)
     if sha256 is None or not _is_of(found.build, job, sha256):
         return "build"
-    if job.options.prove and found.build.verdict == "not-run":
+    if _lacks_proof(found.build, job):
         return "build"
     if remote.drift:
-        return "card" if all(path.startswith(publish.README) for path in remote.drift) else "build"
+        of_card = (publish.README, card.CHART)
+        return "card" if all(path.startswith(of_card) for path in remote.drift) else "build"
     if found.inputs != _recorded(job, found.build).inputs():
         return "card"
     return "nothing" if found.tag in (remote.tags or {}) else "tag"
@@ -75,6 +82,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
     Failures that hubpush understands become part of the outcome, so that the other releases go on.
     """
     seconds: dict[str, float] = {}
+    forget_peak()
     now = datetime.datetime.now(datetime.UTC).date().isoformat()
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +95,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
             if need in ("tag", "card") and remote.manifest is not None:
                 candidate = _recorded(job, remote.manifest.build)
             else:
-                build = _build(job, remote, now, tell, seconds)
+                build = _build(job, remote, tell, seconds)
                 candidate = _candidate(job, build, job.folder / "model")
             with _timed("card", job, tell, seconds):
                 step = publish.plan_ahead(
@@ -95,7 +103,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
                 )
                 (job.folder / "README.md").write_text(step.readme, encoding="utf-8", newline="\n")
             if job.options.dry_run:
-                return planned(job, remote, candidate, step, seconds)
+                return replace(planned(job, remote, candidate, step, seconds), memory=peak_memory())
             with _timed("push", job, tell, seconds):
                 published = publish.publish(
                     client(job),
@@ -106,7 +114,8 @@ def carry(job: Job, tell: Tell) -> Outcome:
                     overwrite=job.options.overwrite,
                     embedded=job.embedded,
                 )
-            return settled(job, published.manifest, published.status, None, published, seconds)
+            outcome = settled(job, published.manifest, published.status, None, published, seconds)
+            return replace(outcome, memory=peak_memory())
     except HubpushError as error:
         return failed(job, error, seconds)
     except OSError as error:
@@ -115,19 +124,17 @@ def carry(job: Job, tell: Tell) -> Outcome:
 
 
 @dataclass(frozen=True)
-class Conversion:
-    """A model folder, and how it came about.
+class Reading:
+    """What a checkpoint is, and what is to be published of it.
 
     Attributes:
-        architecture: The table it was made by.
-        account: What became of each variable.
+        architecture: The table it is read by.
+        account: What becomes of each variable.
         original: The config that came with the checkpoint.
-        config: The published config.
+        config: The config to publish.
+        vocabulary: The vocabulary.
         cased: Whether the tokenizer keeps case.
         activation: The GELU form.
-        parameters: Number of published weights.
-        sha256: Digest of model.safetensors.
-        tokens: Lines of the vocabulary.
         asked: What nothing but being asked for decided: `task`, `part`.
         assumed: What nobody said and was taken for granted.
     """
@@ -136,44 +143,64 @@ class Conversion:
     account: Account
     original: Mapping[str, Any]
     config: Mapping[str, Any]
+    vocabulary: Vocabulary
     cased: bool
     activation: Activation
-    parameters: int
-    sha256: str
-    tokens: int
     asked: tuple[Literal["task", "part"], ...]
     assumed: tuple[str, ...]
 
+    def as_original(self, files: source.Files) -> parity.Original:
+        """What a folder that was made from this checkpoint is compared with."""
+        return parity.Original(
+            prefix=files.prefix,
+            vocab=files.require()[1],
+            account=self.account,
+            config=self.original,
+            published=self.config,
+            architecture=self.architecture,
+            activation=self.activation,
+            cased=self.cased,
+        )
 
-def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfinite: bool = False) -> Conversion:
-    """Write the model and the tokenizer of one checkpoint to an empty folder.
 
-    The small files are read and checked first: a wrong vocabulary is found before the weights are written.
+@dataclass(frozen=True)
+class Conversion:
+    """A model folder, and how it came about.
+
+    Attributes:
+        reading: What the checkpoint was read as.
+        parameters: Number of published weights.
+        sha256: Digest of model.safetensors.
+    """
+
+    reading: Reading
+    parameters: int
+    sha256: str
+
+
+def read(checkpoint: Checkpoint, files: source.Files, release: Release) -> Reading:
+    """Read what a checkpoint is; its config and vocabulary are checked, its weights are not looked at.
 
     Raises:
         SourceError: Config or vocabulary are not there.
-        CheckpointError: The checkpoint is damaged, or of a kind that is not read.
+        CheckpointError: The checkpoint is of a kind that is not read.
         ModelError: Names, shapes or config do not fit the architecture.
         TokenizerError: The vocabulary would give other ids.
     """
     from hubpush import model, tokenizer
-    from hubpush.checkpoint import Checkpoint
 
-    with Checkpoint(files.prefix) as checkpoint:
-        architecture = model.recognize(checkpoint, release.architecture, release.part)
-        is_one_of_parts = len(model.recognized(checkpoint, release.architecture)) > 1
-        config_file, vocab_file = files.require(f"{architecture.model_type}_config.json")
-        original = model.read_config(config_file, architecture, release.config)
-        vocabulary = tokenizer.read_vocab(vocab_file, original["vocab_size"], release.vocab_lines)
-        cased = tokenizer.casing(vocabulary, release.cased)
-        activation = release.activation or architecture.activation
-        account = model.account(
-            checkpoint, original, architecture, task=release.task, labels=release.labels, averaged=release.averaged
-        )
-        account.require()
-        config = model.published_config(original, architecture, account, activation, release.labels)
-        written = model.convert(checkpoint, account, config, folder, allow_nonfinite=allow_nonfinite)
-    tokenizer.write(vocabulary, folder, cased=cased, model_max_length=original["max_position_embeddings"])
+    architecture = model.recognize(checkpoint, release.architecture, release.part)
+    is_one_of_parts = len(model.recognized(checkpoint, release.architecture)) > 1
+    config_file, vocab_file = files.require(f"{architecture.model_type}_config.json")
+    original = model.read_config(config_file, architecture, release.config)
+    vocabulary = tokenizer.read_vocab(vocab_file, original["vocab_size"], release.vocab_lines)
+    cased = tokenizer.casing(vocabulary, release.cased)
+    activation = release.activation or architecture.activation
+    account = model.account(
+        checkpoint, original, architecture, task=release.task, labels=release.labels, averaged=release.averaged
+    )
+    account.require()
+    config = model.published_config(original, architecture, account, activation, release.labels)
     assumed = {
         f"the activation is {activation}: {account.activation_source or architecture.activation_source}": (
             release.activation is None
@@ -192,117 +219,226 @@ def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfin
     if account.layout is not None:
         assumed |= {sentence: group in account.heads | {""} for group, sentence in account.layout.assumes.items()}
     asked = {"task": not account.is_told, "part": is_one_of_parts}
-    return Conversion(
+    return Reading(
         architecture,
         account,
         original,
         config,
+        vocabulary,
         cased,
         activation,
-        written.parameters,
-        written.sha256,
-        len(vocabulary.tokens),
         tuple(name for name in ("task", "part") if asked[name]),
         tuple(sentence for sentence, is_assumed in assumed.items() if is_assumed),
     )
 
 
-def _build(job: Job, remote: publish.Remote, now: str, tell: Tell, seconds: dict[str, float]) -> Build:
-    """Fetch, convert, prove. What an earlier run of the same inputs built and recorded is used again."""
-    from hubpush import parity
+def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfinite: bool = False) -> Conversion:
+    """Write the model and the tokenizer of one checkpoint to an empty folder.
 
-    release, name, folder = job.release, job.release.name, job.folder / "model"
+    The small files are read and checked first: a wrong vocabulary is found before the weights are written.
 
-    with _timed("fetch", job, tell, seconds):
-        archive = source.fetch(
-            job.location(),
-            job.work / "downloads",
-            _pin(job, remote.manifest),
-            lambda done, total: tell(name, "fetch", done / total if total else None),
-            job.texts,
-        )
-    if (earlier := _remembered(job, archive.sha256)) is not None:
-        return earlier
+    Raises:
+        SourceError: Config or vocabulary are not there.
+        CheckpointError: The checkpoint is damaged, or of a kind that is not read.
+        ModelError: Names, shapes or config do not fit the architecture.
+        TokenizerError: The vocabulary would give other ids.
+    """
+    from hubpush import model, tokenizer
+    from hubpush.checkpoint import Checkpoint
 
-    with source.opened(archive, job.folder / "source", job.texts) as files:
-        with _timed("convert", job, tell, seconds):
-            digests = {path.name: manifest.describe(path) for path in files.weights()}
-            texts = {role: manifest.describe(path) for role, path in files.texts().items()}
-            for role, path in files.texts().items():
-                digests[path.name if path.name not in digests else f"{path.name} ({role})"] = texts[role]
-            _check_data(release, digests)
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            converted = convert(files, folder, release, allow_nonfinite=job.options.allow_nonfinite)
-        report: ParityReport | None = None
-        if job.options.prove:
-            with _timed("parity", job, tell, seconds):
-                report = parity.measure(
-                    folder,
-                    files.prefix,
-                    files.require()[1],
-                    converted.account,
-                    converted.original,
-                    converted.architecture,
-                    activation=converted.activation,
-                    cased=converted.cased,
-                    progress=lambda part: tell(name, "parity", part),
-                )
-                if not job.options.force:
-                    report.require()
-    if isinstance(job.location(), Path):
-        source.require_unchanged(archive, job.texts)
-    if any(texts[role].sha256 != sha256 for role, sha256 in job.texts.digests().items()):
-        raise SourceError(
-            "config or vocabulary were changed while they were used", hint="let nobody write to them, and run again"
-        )
+    with Checkpoint(files.prefix) as checkpoint:
+        found = read(checkpoint, files, release)
+        written = model.convert(checkpoint, found.account, found.config, folder, allow_nonfinite=allow_nonfinite)
+    length = found.original["max_position_embeddings"]
+    tokenizer.write(found.vocabulary, folder, cased=found.cased, model_max_length=length)
+    return Conversion(found, written.parameters, written.sha256)
 
-    account = converted.account
+
+def prove(
+    folder: Path,
+    files: source.Files,
+    reading: Reading,
+    release: Release,
+    references: Sequence[parity.Asked],
+    progress: Callable[[float], None],
+) -> parity.ParityReport:
+    """Compare a folder with the checkpoint that it is said to be made from."""
+    return parity.measure(folder, reading.as_original(files), references, release.divergences, progress=progress)
+
+
+def record(
+    name: str,
+    release: Release,
+    archive: source.Archive,
+    files: source.Files,
+    folder: Path,
+    reading: Reading,
+    report: parity.ParityReport | None,
+    *,
+    sha256: str | None = None,
+    nonfinite: bool = False,
+) -> Build:
+    """What is known of a conversion: what went in, what came out, what was measured.
+
+    Args:
+        name: What the source is called.
+        release: What was asked for.
+        archive: The source.
+        files: Its files.
+        folder: The converted files.
+        reading: What the checkpoint was read as.
+        report: What was measured on the folder, or None.
+        sha256: Digest of model.safetensors, if it is known already.
+        nonfinite: Whether NaN and infinite weights were allowed.
+    """
+    digests = {path.name: manifest.describe(path) for path in files.weights()}
+    texts = {role: manifest.describe(path) for role, path in files.texts().items()}
+    for role, path in files.texts().items():
+        digests[path.name if path.name not in digests else f"{path.name} ({role})"] = texts[role]
+    account = reading.account
     dropped: dict[str, list[str]] = {}
     for fate in account.dropped():
         dropped.setdefault(fate.reason, []).append(fate.variable.name)
     model = manifest.Model(
-        architecture=converted.architecture.name,
+        architecture=reading.architecture.name,
         layout=None if account.layout is None else account.layout.name,
         model_class=account.model_class.name,
         heads=tuple(sorted(account.heads)),
-        parameters=converted.parameters,
-        cased=converted.cased,
-        activation=converted.activation,
-        config=converted.config,
+        parameters=sum(math.prod(fate.variable.shape) for fate in account.mapped()),
+        cased=reading.cased,
+        activation=reading.activation,
+        config=reading.config,
         variables=len(account.fates),
-        tokens=converted.tokens,
+        tokens=len(reading.vocabulary.tokens),
         averaged=release.averaged,
-        asked=converted.asked,
+        asked=reading.asked,
         dropped={reason: tuple(names) for reason, names in dropped.items()},
-        assumed=converted.assumed,
+        assumed=reading.assumed,
     )
-    build = Build(
-        weights_inputs=manifest.weights_inputs(release, archive.sha256, model, {r: f.sha256 for r, f in texts.items()}),
+    used = {role: file.sha256 for role, file in texts.items()}
+    return Build(
+        weights_inputs=manifest.weights_inputs(release, archive.sha256, model, used),
         source=manifest.Source(
-            name=_source_name(job),
+            name=name,
             sha256=archive.sha256,
             size=archive.size,
             etag=archive.etag,
             kind="archive" if archive.path.is_file() else "files",
             files=digests,
-            texts={role: file.sha256 for role, file in texts.items()},
+            texts=used,
             apart=files.apart,
         ),
         model=model,
         files={
-            path.name: manifest.describe(path, converted.sha256 if path.name == "model.safetensors" else None)
+            path.name: manifest.describe(path, sha256 if path.name == "model.safetensors" else None)
             for path in sorted(folder.iterdir())
+            if path.is_file() and path.name not in (publish.README, manifest.NAME) and not path.name.startswith(".")
         },
         parity=cast("manifest.Parity", report.to_json()) if report else None,
-        samples=cast("manifest.Samples", report.samples) if report else None,
+        samples=cast("manifest.Samples", report.samples) if report and report.samples else None,
         forced=bool(report and report.verdict == "fail"),
-        nonfinite=job.options.allow_nonfinite,
-        date=now,
+        nonfinite=nonfinite,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         hubpush=__version__,
     )
+
+
+def _build(job: Job, remote: publish.Remote, tell: Tell, seconds: dict[str, float]) -> Build:
+    """Fetch, convert, prove. What an earlier run of the same inputs built and recorded is used again."""
+    release, name, folder, options = job.release, job.release.name, job.folder / "model", job.options
+
+    def fetching(done: int, total: int | None) -> None:
+        tell(name, "fetch", done / total if total else None)
+
+    with _timed("fetch", job, tell, seconds):
+        archive = source.fetch(job.location(), job.work / "downloads", _pin(job, remote.manifest), fetching, job.texts)
+    if (earlier := _remembered(job, archive.sha256)) is not None:
+        return earlier
+    with _timed("fetch", job, tell, seconds):
+        references = [
+            bring(one, release, Path(), job.base, lambda: client(job), job.work, fetching)
+            for one in (options.references if options.prove else ())
+        ]
+
+    with source.opened(archive, job.folder / "source", job.texts) as files:
+        with _timed("convert", job, tell, seconds):
+            _check_data(release, {path.name: manifest.describe(path) for path in files.weights()})
+            texts = {role: manifest.describe(path).sha256 for role, path in files.texts().items()}
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            converted = convert(files, folder, release, allow_nonfinite=options.allow_nonfinite)
+        report = None
+        if options.prove:
+            with _timed("parity", job, tell, seconds):
+                report = prove(
+                    folder, files, converted.reading, release, references, lambda part: tell(name, "parity", part)
+                )
+                if not options.force:
+                    report.require()
+        build = record(
+            _source_name(job),
+            release,
+            archive,
+            files,
+            folder,
+            converted.reading,
+            report,
+            sha256=converted.sha256,
+            nonfinite=options.allow_nonfinite,
+        )
+    if isinstance(job.location(), Path):
+        source.require_unchanged(archive, job.texts)
+    if texts != build.source.texts or any(texts[role] != sha256 for role, sha256 in job.texts.digests().items()):
+        raise SourceError(
+            "config or vocabulary were changed while they were used", hint="let nobody write to them, and run again"
+        )
     _remember(job, build)
     return build
+
+
+def bring(
+    asked: parity.Asked,
+    release: Release,
+    here: Path,
+    base: Path,
+    api: Callable[[], HfApi],
+    work: Path,
+    progress: source.Progress,
+) -> parity.Asked:
+    """A reference with everything that it needs on this machine: a module unpacked, a repo downloaded.
+
+    Args:
+        asked: What is asked for. Where it is, the release says if nobody did.
+        release: The release.
+        here: The directory that paths on the command line are relative to.
+        base: The directory that the release's paths are relative to.
+        api: Makes the client of the Hub, where one is needed.
+        work: Directory for downloads.
+        progress: Told about the bytes of a download.
+
+    Raises:
+        CatalogError: Nobody says where it is.
+        SourceError: It does not come, or must not be opened.
+        HubRefusedError: There is no such repo.
+        HubUnavailableError: The Hub does not answer.
+    """
+    one = asked.of(release)
+    if one.name == "tfhub":
+        location = source.resolve(str(one.where), here if asked.where is not None else base)
+        if isinstance(location, Path) and location.is_dir():
+            return replace(one, folder=location)
+        archive, folder = source.fetch_module(location, work / "downloads", progress)
+        return replace(one, folder=folder, sha256=archive.sha256)
+    if one.name != "repo":
+        return one
+    where = str(one.where)
+    if one.is_path:
+        folder = here / Path(where).expanduser()
+        if not folder.is_dir():
+            raise SourceError(f"{where} is no directory", hint="repo=OWNER/NAME names a repo, repo=./FOLDER a folder")
+        return replace(one, folder=folder)
+    repo_id, _, revision = where.partition("@")
+    return replace(one, folder=publish.download(api(), repo_id, revision or None, work / "repos"))
 
 
 def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
@@ -355,6 +491,16 @@ def _is_of(build: Build, job: Job, sha256: str) -> bool:
     )
 
 
+def _lacks_proof(build: Build, job: Job) -> bool:
+    """Whether a run asks for a comparison that was not made."""
+    if not job.options.prove:
+        return False
+    if build.parity is None:
+        return True
+    asked = [one.of(job.release) for one in job.options.references if one.name != "tokenizer"]
+    return not {(one.name, one.source) for one in asked} <= build.references()
+
+
 def _used_texts(job: Job, found: manifest.Source) -> dict[str, str] | None:
     """Digests of config and vocabulary as a conversion would use them now; None where only opening an archive tells."""
     location, given = job.location(), job.texts.digests()
@@ -401,7 +547,7 @@ def _remembered(job: Job, sha256: str) -> Build | None:
         build = Build.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValueError):  # none, or cut short by a crash, or of another version of hubpush
         return None
-    if not _is_of(build, job, sha256) or (job.options.prove and build.verdict == "not-run"):
+    if not _is_of(build, job, sha256) or _lacks_proof(build, job):
         return None
     # What was permitted then has to be permitted now.
     if (build.verdict == "fail" and not job.options.force) or (build.nonfinite and not job.options.allow_nonfinite):
@@ -411,6 +557,31 @@ def _remembered(job: Job, sha256: str) -> Build | None:
     ):
         return None
     return build
+
+
+def forget_peak() -> None:
+    """Let the system measure the peak of this process anew, for the release that comes (Linux; see proc(5))."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int | None:
+    """Bytes that this process held at most: for this release on Linux, for all so far on other systems.
+
+    None where no system call tells (Windows).
+    """
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+        if found:
+            return int(found[1]) * 1024
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # getrusage(2): bytes there, kilobytes elsewhere
 
 
 @contextmanager

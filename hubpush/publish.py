@@ -108,6 +108,7 @@ class Plan:
         change: Why, in words, for the versions table and the commit.
         manifest: hubpush.json as it will stand there.
         readme: README.md as it will stand there.
+        pictures: The pictures of the card, by their paths.
         adds: Paths that are new or change.
         deletes: Paths that an earlier version published and this one does not.
     """
@@ -117,6 +118,7 @@ class Plan:
     change: str
     manifest: Manifest
     readme: str
+    pictures: Mapping[str, bytes]
     adds: tuple[str, ...]
     deletes: tuple[str, ...]
 
@@ -245,7 +247,8 @@ def plan(remote: Remote, candidate: Candidate, readme: str | None, today: str, *
         candidate.family, candidate.release, candidate.repo_id, candidate.command, candidate.build, history
     )
     text = card.render(context, readme)
-    files[README] = describe_bytes(text.encode())
+    pictures = card.pictures(candidate.build)
+    files |= {path: describe_bytes(content) for path, content in {README: text.encode(), **pictures}.items()}
     manifest = Manifest(
         version=version,
         family=candidate.family.name,
@@ -259,7 +262,7 @@ def plan(remote: Remote, candidate: Candidate, readme: str | None, today: str, *
     there = remote.files or {}
     adds = [path for path, file in files.items() if not _stands(there, path, file)]
     deletes = [path for path in (old.files if old else ()) if path not in files and path in there]
-    return Plan(version, bump, change, manifest, text, (*adds, NAME), tuple(deletes))
+    return Plan(version, bump, change, manifest, text, pictures, (*adds, NAME), tuple(deletes))
 
 
 def plan_ahead(
@@ -334,6 +337,30 @@ def publish(
     )
 
 
+def download(api: HfApi, repo_id: str, revision: str | None, cache: Path) -> Path:
+    """A model repo on this machine: config, tokenizer, weights, card, manifest.
+
+    Args:
+        api: The client.
+        repo_id: The repo.
+        revision: A branch, tag or commit; None for `main`.
+        cache: Directory that keeps what was downloaded.
+
+    Returns:
+        The directory; its name is the commit.
+
+    Raises:
+        HubRefusedError: There is no such repo or revision, or it must not be read.
+        HubUnavailableError: The Hub does not answer.
+    """
+    with _errors(repo_id), _quiet_bars():
+        files = api.list_repo_files(repo_id, revision=revision)
+        skipped = ["*.bin", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.pt", "*.gguf"]
+        if "model.safetensors" not in files:
+            skipped.remove("*.bin")
+        return Path(api.snapshot_download(repo_id, revision=revision, cache_dir=cache, ignore_patterns=skipped))
+
+
 def check_rights(api: HfApi, repo_id: str, remote: Remote, *, embedded: bool) -> None:
     """Check that a push would be allowed, before anything is fetched or built.
 
@@ -381,8 +408,8 @@ def _adopt(candidate: Candidate, manifest: Manifest | None) -> Candidate:
     """Take the recorded results where the Hub has this very conversion: measuring twice makes no new release."""
     if manifest is None or manifest.build.weights_inputs != candidate.build.weights_inputs:
         return candidate
-    if manifest.build.verdict == "not-run" != candidate.build.verdict:
-        return candidate
+    if not candidate.build.references() <= manifest.build.references():
+        return candidate  # it was compared with more
     if manifest.build.files != candidate.build.files:
         return candidate  # another version of a library writes other bytes: ours are what this push holds
     recorded = manifest.build
@@ -437,6 +464,8 @@ def _commit(api: HfApi, candidate: Candidate, step: Plan, parent: str, *, embedd
             content: bytes | str = step.manifest.to_json().encode()
         elif path == README:
             content = step.readme.encode()
+        elif path in step.pictures:
+            content = step.pictures[path]
         elif candidate.folder is not None:
             if describe(candidate.folder / path) != step.manifest.files[path]:
                 raise DriftError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,6 +105,80 @@ def summary(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: 
         say(f"\nTo browse and download: hubpush hub serve {hub}")
 
 
+def parity(report: Mapping[str, Any], mode: Format) -> None:
+    """A parity report: a bar for each output, then a row for each reference, then weights and ids."""
+    if mode is Format.json:
+        put(json.dumps(report))
+        return
+    if mode is Format.quiet:
+        put(report["verdict"])
+        return
+    from hubpush import chart
+
+    if any(one["reference"] == "graph" for one in report["references"]):
+        encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+        width = shutil.get_terminal_size((100, 24)).columns
+        for line in chart.bars(report, max(60, min(width, 120)), encoding.startswith("utf")):
+            put(line)
+        put("")
+    rows = []
+    for one in report["references"]:
+        worst = one["worst"] or {"output": None, "max_abs": math.nan, "tolerance": math.nan}
+        rows.append(
+            {
+                "reference": one["reference"] if one["source"] is None else f"{one['reference']}={one['source']}",
+                "dtype": one["dtype"],
+                "activation": one["activation"],
+                "worst": worst["output"],
+                "difference": f"{worst['max_abs']:.1e}",
+                "allowed": f"{worst['tolerance']:.1e}",
+                "verdict": one["verdict"],
+            }
+        )
+    table(rows, Format.human)
+    if (weights := report["weights"]) is not None:
+        same = "each bit for bit" if weights["bit_identical"] else "NOT all bit for bit"
+        put(
+            f"Weights: {weights['mapped']} of {weights['variables']} variables are published, {same};"
+            f" {weights['confirmed']} found by their own names too"
+        )
+    if (ids := report["tokenizer"]) is not None:
+        known = ", ".join(f"{count} {name}" for name, count in ids["known_differences"].items())
+        put(
+            f"Token ids: {ids['identical']:,} of {ids['probes']:,} texts as Google's tokenizer"
+            + (f", {ids['known']:,} differ as is known ({known})" if known else "")
+        )
+    for one in report["references"]:
+        for declared in one["declared"]:
+            put(f"Known: {one['reference']}, {declared['kind']}: {declared['why']}")
+    put(f"Verdict: {report['verdict']}")
+
+
+def verification(found: Mapping[str, Any], mode: Format) -> None:
+    """What was looked at of a published version, a row each."""
+    if mode is Format.json:
+        put(json.dumps(found))
+        return
+    if mode is Format.quiet:
+        put(found["verdict"])
+        return
+    rows = [
+        {
+            "what": one["what"],
+            "recorded": one["expected"],
+            "found": one["found"],
+            "": "same" if one["same"] else "DIFFERENT",
+        }
+        for one in found["findings"]
+    ]
+    table(rows, Format.human)
+    for why in found["skipped"]:
+        say(f"Not compared: {why}")
+    if found["recorded"] != "pass":
+        say(f"Recorded when it was published: parity {found['recorded']}")
+    put(f"{found['repo_id']} v{found['version']} at {found['commit'][:12]}: {found['verdict']}")
+
+
 def _row(outcome: Outcome) -> dict[str, Any]:
     parity = outcome.parity or {}
     worst = parity.get("worst")
@@ -116,6 +191,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "version": outcome.tag,
         "parity": shown,
         "seconds": f"{sum(outcome.seconds.values()):.1f}" if outcome.seconds else None,
+        "peak": f"{outcome.memory / 1e9:.1f} GB" if outcome.memory else None,
         "repo": outcome.url or outcome.repo_id,
     }
 

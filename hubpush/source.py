@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+import tarfile
 import time
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock
 
+from hubpush import tarball
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Pin, Release, is_allowed_url
 from hubpush.errors import SourceError
@@ -316,6 +318,59 @@ def fetch(
         archive = _digest_files(location, texts)
     _check(archive.name, archive.sha256, archive.size, pin)
     return archive
+
+
+def fetch_module(location: Location, downloads: Path, progress: Progress | None = None) -> tuple[Archive, Path]:
+    """Bring a module of TF Hub or Kaggle to this machine: a tar.gz or a zip, unpacked beside the downloads and kept.
+
+    Args:
+        location: A URL or path of an archive.
+        downloads: Directory that keeps downloaded archives.
+        progress: Told about the bytes of a download.
+
+    Returns:
+        The archive, and the directory that holds saved_model.pb.
+
+    Raises:
+        SourceError: It does not come, must not be opened, or holds no SavedModel.
+    """
+    if isinstance(location, str):
+        archive = _download(location, downloads, None, progress or (lambda _done, _total: None))
+    else:
+        path = location.taken_out(downloads) if isinstance(location, Member) else location
+        if not path.is_file():
+            raise SourceError(f"there is no module at {path}", hint="give a directory, a tar.gz, or a URL")
+        archive = Archive(path.name, path, *_digest(path))
+    into = downloads / "modules" / archive.sha256[:16]
+    with _disk(archive.name), FileLock(_made(into.parent) / f"{into.name}.lock"):
+        if not into.exists():
+            part = into.with_name(f"{into.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            try:
+                if zipfile.is_zipfile(archive.path):
+                    unpack(archive.path, part)
+                elif tarfile.is_tarfile(archive.path):
+                    tarball.unpack(archive.path, part)
+                else:
+                    raise SourceError(
+                        f"{archive.name} is neither a tar nor a zip", hint="TF Hub and Kaggle serve modules as tar.gz"
+                    )
+                part.rename(into)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    found = sorted(into.rglob("saved_model.pb"))
+    if len(found) != 1:
+        raise SourceError(
+            f"{archive.name} holds {len(found) or 'no'} SavedModel{'s' * (len(found) > 1)} (saved_model.pb)",
+            hint="is it the archive of a TensorFlow module?",
+        )
+    return archive, found[0].parent
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def size_of(location: Location) -> int | None:
@@ -769,7 +824,7 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
                 time.sleep(min(2**attempt, 30) * _PATIENCE)
             try:
                 why = _receive_once(client, url, part, note, pin, progress)
-                if not why and pin is None and not zipfile.is_zipfile(part):
+                if not why and pin is None and not (zipfile.is_zipfile(part) or tarfile.is_tarfile(part)):
                     part.unlink()  # nothing to resume: the next run asks again
                     raise SourceError(
                         f"what {display_name(url)} sends is no whole zip (a page, or a body cut short?)",

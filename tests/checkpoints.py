@@ -217,6 +217,10 @@ _TF2_PARTS = {
     "output/dense": "_output_dense",
     "output/LayerNorm": "_output_layer_norm",
 }
+_TF2_NAMES = {of: to.removeprefix("_").removesuffix("_dense") for of, to in _TF2_PARTS.items()} | {
+    "attention/output/LayerNorm": "self_attention_layer_norm"
+}
+"""What Keras calls these layers, as release 2.20 of tf-models-official records it beside the object paths."""
 
 
 def write_tf2_checkpoint(
@@ -232,7 +236,8 @@ def write_tf2_checkpoint(
 ) -> Path:
     """Writes BERT as tf-models-official does: an object-based checkpoint by tf.train.Checkpoint.
 
-    Its keys and shapes were compared with those that its release 2.20 writes itself, for both generations.
+    Its keys, shapes and recorded names were compared with those that its release 2.20 writes itself, for both
+    generations.
 
     Args:
         prefix: Path of the checkpoint without `.index`.
@@ -247,11 +252,11 @@ def write_tf2_checkpoint(
     """
     tf = tensorflow()
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
-    model, head, last = tf.Module(), tf.Module(), config["num_hidden_layers"] + 4
+    model, head, behind = tf.Module(), tf.Module(), config["num_hidden_layers"] + 4
     numbered = generation == "numbered"
     tops = (
         *("layer_with_weights-0", "layer_with_weights-1", "layer_with_weights-2", "layer_with_weights-3"),
-        f"layer_with_weights-{last}",
+        f"layer_with_weights-{behind}",
     )
     if not numbered:
         tops = (
@@ -259,34 +264,42 @@ def write_tf2_checkpoint(
             "_pooler_layer",
         )
 
-    def put(owner: Any, path: str, value: Any) -> Any:
-        *parents, name = path.split("/")
+    scope = "" if numbered else "bert_encoder_v2/"  # as release 2.20 was seen to record them
+
+    def put(owner: Any, path: str, value: Any, name: str | None = None) -> Any:
+        *parents, last = path.split("/")
         for parent in parents:
             if not hasattr(owner, parent):
                 setattr(owner, parent, tf.Module())
             owner = getattr(owner, parent)
-        variable = value if isinstance(value, tf.Variable) else tf.Variable(value)
-        setattr(owner, name.replace("|", "/"), variable)
+        variable = value if isinstance(value, tf.Variable) else tf.Variable(value, name=name)
+        setattr(owner, last.replace("|", "/"), variable)
         return variable
 
-    words = put(model, f"{tops[0]}/embeddings", variables["bert/embeddings/word_embeddings"])
-    put(model, f"{tops[1]}/embeddings", variables["bert/embeddings/position_embeddings"])
-    put(model, f"{tops[2]}/embeddings", variables["bert/embeddings/token_type_embeddings"])
+    tables = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+    names = ("word_embeddings/embeddings", "position_embedding/embeddings", "type_embeddings/embeddings")
+    words, *_ = (
+        put(model, f"{top}/embeddings", variables[f"bert/embeddings/{table}"], scope + name)
+        for top, table, name in zip(tops, tables, names, strict=False)
+    )
     for part in ("gamma", "beta"):
-        put(model, f"{tops[3]}/{part}", variables[f"bert/embeddings/LayerNorm/{part}"])
+        own = f"{scope}embeddings/layer_norm/{part}"
+        put(model, f"{tops[3]}/{part}", variables[f"bert/embeddings/LayerNorm/{part}"], own)
     blocks = [tf.Module() for _ in range(config["num_hidden_layers"])]
     for n, block in enumerate(blocks):
-        layer = f"bert/encoder/layer_{n}"
+        layer, own = f"bert/encoder/layer_{n}", f"{scope}transformer/layer_{n}"
         for name in ("query", "key", "value"):
             for part, shape in (("kernel", (hidden, heads, -1)), ("bias", (heads, -1))):
                 value = variables[f"{layer}/attention/self/{name}/{part}"].reshape(shape)
-                put(block, f"_attention_layer/_{name}_dense/{part}", value)
+                put(block, f"_attention_layer/_{name}_dense/{part}", value, f"{own}/self_attention/{name}/{part}")
         value = variables[f"{layer}/attention/output/dense/kernel"].reshape(heads, -1, hidden)
-        put(block, f"{attention_output}/kernel", value)
-        put(block, f"{attention_output}/bias", variables[f"{layer}/attention/output/dense/bias"])
+        output = f"{own}/self_attention/attention_output"
+        put(block, f"{attention_output}/kernel", value, f"{output}/kernel")
+        put(block, f"{attention_output}/bias", variables[f"{layer}/attention/output/dense/bias"], f"{output}/bias")
         for of, to in _TF2_PARTS.items():
             for part in ("gamma", "beta") if of.endswith("LayerNorm") else ("kernel", "bias"):
-                put(block, f"{to}/{part}", variables[f"{layer}/{of}/{part}"])
+                name = _TF2_NAMES[of]
+                put(block, f"{to}/{part}", variables[f"{layer}/{of}/{part}"], f"{own}/{name}/{part}")
         if numbered:
             setattr(model, f"layer_with_weights-{n + 4}", block)
     if not numbered:
@@ -295,15 +308,19 @@ def write_tf2_checkpoint(
     if "bert/pooler/dense/kernel" in variables:
         owner = model if pooler is None else tf.Module()
         for part in ("kernel", "bias"):
-            put(owner, f"{tops[4]}/{part}" if pooler is None else part, variables[f"bert/pooler/dense/{part}"])
+            path = f"{tops[4]}/{part}" if pooler is None else part
+            put(owner, path, variables[f"bert/pooler/dense/{part}"], f"{scope}pooler_transform/{part}")
         if pooler is not None:
             roots[pooler] = owner
     if "cls/predictions/output_bias" in variables:
         for part in ("kernel", "bias"):
-            put(head, f"dense/{part}", variables[f"cls/predictions/transform/dense/{part}"])
+            place = f"cls/predictions/transform/dense/{part}"
+            put(head, f"dense/{part}", variables[place], f"bert/{place}")
         for part in ("gamma", "beta"):
-            put(head, f"layer_norm/{part}", variables[f"cls/predictions/transform/LayerNorm/{part}"])
-        put(head, "output_bias|bias", variables["cls/predictions/output_bias"])
+            place = f"cls/predictions/transform/LayerNorm/{part}"
+            put(head, f"layer_norm/{part}", variables[place], f"bert/{place}")
+        bias = "cls/predictions/output_bias"
+        put(head, "output_bias|bias", variables[bias], f"bert/{bias}/bias")
         put(head, "embedding_table", words)
         roots["masked_lm"] = head
     if slots:

@@ -190,9 +190,9 @@ def outputs(
             "mlm" and "nsp" ("nsp" needs "pooler").
 
     Returns:
-        `embedding`, `layer_1` ... `layer_N` and `sequence_output` (the last layer), each [batch, length, hidden], and
-        with the heads `pooled_output` [batch, hidden], `mlm_logits` [batch, length, vocabulary] for every position,
-        and `nsp_logits` [batch, 2].
+        `embedding`, `layer_1_keys`, `layer_1` ... `layer_N` and `sequence_output` (the last layer), each [batch,
+        length, hidden], and with the heads `pooled_output` [batch, hidden], `mlm_logits` [batch, length, vocabulary]
+        for every position, and `nsp_logits` [batch, 2].
     """
     tf = tensorflow()
     arrays = [np.asarray(array, np.int32) for array in (input_ids, input_mask, segment_ids)]
@@ -323,7 +323,10 @@ def _graph(config: Mapping[str, Any], ids: Any, mask: Any, segments: Any, heads:
     model = modeling().BertModel(bert_config, False, ids, mask, segments)
     layers = model.get_all_encoder_layers()
     tensors = {"embedding": model.get_embedding_output()}
-    tensors |= {f"layer_{n}": layer for n, layer in enumerate(layers, start=1)}
+    for n, layer in enumerate(layers, start=1):
+        keys = layer.graph.get_tensor_by_name(f"bert/encoder/layer_{n - 1}/attention/self/key/add:0")
+        tensors[f"layer_{n}_keys"] = v1.reshape(keys, layer.shape)  # [batch, length, heads, size] there
+        tensors[f"layer_{n}"] = layer
     tensors["sequence_output"] = model.get_sequence_output()
     if "pooler" in heads:
         tensors["pooled_output"] = model.get_pooled_output()

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from examples import classifier, classify, minilm
 from hubpush import catalog, parity, pipeline, source
-from hubpush.architectures import ARCHITECTURES
+from hubpush.errors import ParityError
 
 EXAMPLES = Path(minilm.__file__).parent
 
@@ -40,16 +40,7 @@ def converted(demo: Path) -> tuple[source.Files, pipeline.Conversion, Path]:
 
 def _measure(converted: tuple[source.Files, pipeline.Conversion, Path], folder: Path) -> parity.ParityReport:
     files, conversion, _ = converted
-    return parity.measure(
-        folder,
-        files.prefix,
-        files.vocab,
-        conversion.account,
-        conversion.original,
-        ARCHITECTURES["bert"],
-        activation="gelu",
-        cased=False,
-    )
+    return parity.measure(folder, conversion.reading.as_original(files), parity.parse("graph"))
 
 
 def test_the_round_trip_gives_the_weights_back(converted: tuple[source.Files, pipeline.Conversion, Path]) -> None:
@@ -71,8 +62,9 @@ def test_trained_weights_pass_and_a_wrong_epsilon_shows_in_float64_alone(
     report = _measure(converted, converted[2])
     exact, _, other = report.references
     assert report.verdict == "pass"
-    assert exact.worst.max_abs < 3e-14
-    assert 5e-3 < other.worst.max_abs < 5e-2
+    assert _worst(exact) < 3e-14
+    assert all(d.tolerance <= min(1e-12, 1e-13 * max(1.0, d.scale)) for d in exact.outputs)
+    assert 5e-3 < _worst(other) < 5e-2
 
     folder = Path(shutil.copytree(converted[2], tmp_path / "model"))
     config = json.loads((folder / "config.json").read_text())
@@ -80,9 +72,27 @@ def test_trained_weights_pass_and_a_wrong_epsilon_shows_in_float64_alone(
     wrong = {
         reference.dtype: reference for reference in _measure(converted, folder).references if reference.as_published
     }
-    assert 5e-7 < wrong["float64"].worst.max_abs < 2e-6
+    states = [d.max_abs for d in wrong["float64"].outputs if not d.output.endswith(" keys")]
+    assert 5e-7 < max(states) < 2e-6
     assert not wrong["float64"].is_within
     assert wrong["float32"].is_within
+
+
+def test_a_wrong_activation_of_trained_weights_is_named(
+    converted: tuple[source.Files, pipeline.Conversion, Path], tmp_path: Path
+) -> None:
+    """A folder that says the tanh form fails from layer 1 on, and the message names the activation as the cause."""
+    folder = Path(shutil.copytree(converted[2], tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_act": "gelu_pytorch_tanh"}))
+    with pytest.raises(ParityError, match="float64 outputs differ from layer 1 on") as caught:
+        _measure(converted, folder).require()
+    assert "the folder computes gelu_pytorch_tanh, the release declares gelu: the activation is" in caught.value.hint
+
+
+def _worst(reference: parity.report.Reference) -> float:
+    assert reference.worst is not None
+    return reference.worst.max_abs
 
 
 def test_the_tuned_classifier_says_what_it_learned(demo: Path, tmp_path: Path) -> None:
@@ -102,7 +112,7 @@ def test_the_tuned_classifier_says_what_it_learned(demo: Path, tmp_path: Path) -
         labels=catalog.read_labels(tuned / "labels.txt"),
     )
     done = pipeline.convert(source.find(tuned / "output", texts), tmp_path, release)
-    assert len(done.account.dropped()) == 9
+    assert len(done.reading.account.dropped()) == 9
     pipe = transformers_pipeline("text-classification", model=str(tmp_path))
     assert [found["label"] for found in pipe(list(classify.SENTENCES))] == list(classify.SENTENCES.values())
     assert min(found["score"] for found in pipe(list(classify.SENTENCES))) > 0.8

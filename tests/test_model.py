@@ -57,7 +57,7 @@ class Case:
     @property
     def has_pooler(self) -> bool:
         """Whether the published model has one."""
-        return "pooler" in self.conversion.account.heads
+        return "pooler" in self.conversion.reading.account.heads
 
 
 def _convert(prefix: Path, folder: Path, release: Release = RELEASE, **options: Any) -> pipeline.Conversion:
@@ -111,7 +111,7 @@ def _by_transformers(case: Case, folder: Path) -> Path:
 
     kind = getattr(transformers, case.class_name)
     headless = case.class_name == "BertModel"
-    config = {**case.conversion.original, "hidden_act": "gelu_pytorch_tanh"}
+    config = {**case.conversion.reading.original, "hidden_act": "gelu_pytorch_tanh"}
     made = kind(transformers.BertConfig(**config), **_options(case))
     state = {
         k.removeprefix("bert.") if headless else k: torch.from_numpy(v) for k, v in _by_tensorflow(case.prefix).items()
@@ -168,7 +168,7 @@ def test_result_tells_what_was_written(case: Case) -> None:
     data = (case.folder / "model.safetensors").read_bytes()
     assert case.conversion.sha256 == hashlib.sha256(data).hexdigest()
     assert case.conversion.parameters == sum(t.size for t in _tensors(case.folder / "model.safetensors").values())
-    assert case.conversion.config == json.loads((case.folder / "config.json").read_text("utf-8"))
+    assert case.conversion.reading.config == json.loads((case.folder / "config.json").read_text("utf-8"))
 
 
 def test_folder_holds_five_files(case: Case) -> None:
@@ -233,7 +233,7 @@ def _account(prefix: Path, config: Mapping[str, Any] = TINY) -> model.Account:
 
 def test_every_variable_has_one_fate(case: Case) -> None:
     """Each variable of the checkpoint is mapped or dropped, each tensor of the file has one variable."""
-    account = case.conversion.account
+    account = case.conversion.reading.account
     names = tensorflow().train.load_checkpoint(str(case.prefix)).get_variable_to_shape_map()
     assert [fate.variable.name for fate in account.fates] == sorted(names)
     assert len(account.mapped()) + len(account.dropped()) == len(names)
@@ -253,7 +253,7 @@ def test_head_without_a_place_is_dropped_and_that_is_said(
     name: str, group: str, reason: str, cases: dict[str, Case]
 ) -> None:
     """A head that the published class has no place for is left out whole, with the reason, and is no published head."""
-    account = cases[name].conversion.account
+    account = cases[name].conversion.reading.account
     assert {(fate.group, fate.reason) for fate in account.dropped()} == {(group, reason)}
     assert len(account.dropped()) == 2
     assert group not in account.heads
@@ -268,8 +268,8 @@ def test_training_state_is_dropped_by_name(release: Path, cases: dict[str, Case]
     slots["global_step"] = np.array(1_000_000, np.int64)
     prefix = write_release(tmp_path / "trained", extra_variables=slots)
     converted = _convert(prefix, tmp_path / "out")
-    assert {fate.variable.name for fate in converted.account.dropped()} == set(slots)
-    assert all(fate.reason and fate.key is None for fate in converted.account.dropped())
+    assert {fate.variable.name for fate in converted.reading.account.dropped()} == set(slots)
+    assert all(fate.reason and fate.key is None for fate in converted.reading.account.dropped())
     assert converted.sha256 == cases["all heads"].conversion.sha256
 
 
@@ -382,7 +382,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None
     converted = _convert(prefix, tmp_path / "allowed", allow_nonfinite=True)
     got = _tensors(tmp_path / "allowed" / "model.safetensors")
     expected = _by_tensorflow(prefix)
-    assert converted.account.mistakes == ()
+    assert converted.reading.account.mistakes == ()
     assert all(got[key].tobytes() == expected[key].tobytes() for key in expected)
 
 

@@ -244,8 +244,14 @@ class Original:
         positions = self.variable(f"{name}/position_embeddings")[: ids.shape[1]]
         return self.layer_norm(words + segments + positions, name)
 
-    def layers(self, x: Any, name: str) -> list[Any]:
-        """`transformer_model` with the layers below a scope: the states after each, [batch, length, hidden]."""
+    def layers(self, x: Any, name: str) -> dict[str, Any]:
+        """`transformer_model` on embeddings, with the layers below a scope.
+
+        Returns:
+            `embeddings`, then `layer 1 keys`, `layer 1`, `layer 2 keys`, … and `sequence_output`, each [batch, length,
+            hidden]. Keys are what the attention's softmax is blind to: adding a vector to all of them changes nothing
+            after it, so that a wrong key bias shows in them alone.
+        """
         tf = self.tf
         batch, length = self.inputs["input_ids"].shape
         head_count, hidden = int(self.config["num_attention_heads"]), int(self.config["hidden_size"])
@@ -257,11 +263,12 @@ class Original:
         # The original adds -10000 to masked scores: as long as scores stay far below that, as trained ones do, real
         # positions get no weight from padding in either precision.
         mask = (1.0 - tf.cast(tf.constant(self.inputs["attention_mask"]), self.dtype))[:, None, None, :] * -10000.0
-        states = []
+        outputs = {"embeddings": x}
         for n in range(int(self.config["num_hidden_layers"])):
             layer = f"{name}/layer_{n}"
             query = split_heads(self.dense(x, f"{layer}/attention/self/query"))
-            key = split_heads(self.dense(x, f"{layer}/attention/self/key"))
+            outputs[f"layer {n + 1} keys"] = keys = self.dense(x, f"{layer}/attention/self/key")
+            key = split_heads(keys)
             value = split_heads(self.dense(x, f"{layer}/attention/self/value"))
             scores = tf.matmul(query, key, transpose_b=True) * tf.constant(1.0 / math.sqrt(head_size), self.dtype)
             context = tf.transpose(tf.matmul(tf.nn.softmax(scores + mask), value), (0, 2, 1, 3))
@@ -269,8 +276,8 @@ class Original:
             x = self.layer_norm(attended + x, f"{layer}/attention/output")
             inner = self.gelu(self.dense(x, f"{layer}/intermediate/dense"))
             x = self.layer_norm(self.dense(inner, f"{layer}/output/dense") + x, f"{layer}/output")
-            states.append(x)
-        return states
+            outputs[f"layer {n + 1}"] = x
+        return {**outputs, "sequence_output": x}
 
     def scores(self, x: Any, weights: str, bias: str) -> Any:
         """Rows of weights against states, as all of the original's output layers have it."""
@@ -304,15 +311,13 @@ def forward(
         dtype: `float64` or `float32`.
 
     Returns:
-        Arrays by output name: `embeddings`, `layer 1` … `layer N`, `sequence_output` (each [batch, length, hidden]),
-        and, where the head is published, `pooled_output` [batch, hidden], `nsp_logits` [batch, 2], `mlm_logits`
-        [batch, length, vocab], `logits` [batch, labels] or [batch, length, labels], `span_logits` [batch, length, 2].
+        Arrays by output name, in the order of the computation: what `Original.layers` gives, and, where the head is
+        published, `pooled_output` [batch, hidden], `nsp_logits` [batch, 2], `mlm_logits` [batch, length, vocab],
+        `logits` [batch, labels] or [batch, length, labels], `span_logits` [batch, length, 2].
     """
     original = Original(tf, read, config, activation, inputs, dtype)
-    x = original.embed("bert/embeddings")
-    states = original.layers(x, "bert/encoder")
-    outputs = {"embeddings": x, **{f"layer {n}": state for n, state in enumerate(states, 1)}}
-    outputs["sequence_output"] = x = states[-1]
+    outputs = original.layers(original.embed("bert/embeddings"), "bert/encoder")
+    x = outputs["sequence_output"]
     if "pooler" in heads:
         outputs["pooled_output"] = tf.tanh(original.dense(x[:, 0], "bert/pooler/dense"))
     if "nsp" in heads:
@@ -435,4 +440,5 @@ ARCHITECTURE = Architecture(
     forward_source="written after `modeling.py` of google-research/bert; hubpush's tests compare it with that code",
     forward=forward,
     layouts=LAYOUTS,
+    renamed=MappingProxyType({"cls/squad/": "qa_outputs/", "output_": "classifier/output_"}),
 )

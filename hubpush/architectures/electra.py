@@ -44,7 +44,12 @@ def _groups(scope: str) -> dict[str, tuple[Weight, ...]]:
 
 
 def _part(
-    part: str, scope: str, head: ModelClass, groups: Mapping[str, tuple[Weight, ...]], other: str
+    part: str,
+    scope: str,
+    head: ModelClass,
+    groups: Mapping[str, tuple[Weight, ...]],
+    other: str,
+    renamed: Mapping[str, str],
 ) -> Architecture:
     return Architecture(
         model_type="electra",
@@ -63,6 +68,7 @@ def _part(
         activation_source="google-research/electra's modeling.py computes the exact form, by erf",
         forward_source="written after `modeling.py` of google-research/electra, on the transformer of BERT's",
         forward=partial(forward, scope),
+        renamed=MappingProxyType(renamed),
     )
 
 
@@ -85,9 +91,8 @@ def forward(
     x = original.embed("electra/embeddings")
     if config["embedding_size"] != config["hidden_size"]:
         x = original.dense(x, f"{scope}/embeddings_project")
-    states = original.layers(x, f"{scope}/encoder")
-    outputs = {"embeddings": x, **{f"layer {n}": state for n, state in enumerate(states, 1)}}
-    outputs["sequence_output"] = x = states[-1]
+    outputs = original.layers(x, f"{scope}/encoder")
+    x = outputs["sequence_output"]
     if "rtd" in heads:
         hidden = original.gelu(original.dense(x, "discriminator_predictions/dense"))
         outputs["rtd_logits"] = original.dense(hidden, "discriminator_predictions/dense_1")
@@ -116,6 +121,7 @@ DISCRIMINATOR = _part(
         )
     },
     r"generator(_predictions)?/.+",
+    {"discriminator_predictions/dense_1/": "discriminator_predictions/dense_prediction/"},
 )
 
 GENERATOR = _part(
@@ -133,4 +139,8 @@ GENERATOR = _part(
         )
     },
     r"electra/(embeddings_project|encoder)/.+|discriminator_predictions/.+",
+    {
+        "generator/": "electra/",
+        "generator_predictions/output_bias": "generator_lm_head/output_bias",
+    },
 )

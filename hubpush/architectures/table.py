@@ -140,6 +140,8 @@ class Architecture:
         part: `discriminator` or `generator`, where one checkpoint holds both.
         only_if_unequal: Groups that a model has only when two sizes of its config differ; then they are required.
         layouts: Other names for the same variables.
+        renamed: Beginnings of variables' names that transformers' modules spell otherwise, for parity's own look-up of
+            names (`hubpush.parity.weights`), which reads no row of `groups`.
     """
 
     model_type: str
@@ -159,6 +161,7 @@ class Architecture:
     part: str | None = None
     only_if_unequal: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     layouts: tuple[Layout, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from hubpush.architectures import Logits
+from hubpush.architectures import Logits, ModelClass
 from hubpush.errors import ParityError
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+Attention = Literal["eager", "sdpa"]
+
+_JUDGED_BY_OUTPUTS = {"hidden_act", "layer_norm_eps"}
+_OF_NO_MATTER = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
+
 
 class Published:
     """A model folder, loaded with the class that its config.json names.
@@ -25,7 +31,10 @@ class Published:
     Args:
         folder: config.json, model.safetensors and the tokenizer's files.
         heads: Groups beyond the required ones that the folder must hold.
-        logits: What the heads compute.
+        model_class: The class that has been published; `logits` are what its heads compute.
+        as_named: Whether config.json has to name that class; else the folder is loaded by it whatever it says, as
+            another repo's may.
+        attention: transformers' implementation of attention. Both compute the same function.
 
     Attributes:
         tokenizer: What AutoTokenizer loads.
@@ -33,29 +42,39 @@ class Published:
         config: What AutoConfig loads.
 
     Raises:
-        ParityError: transformers' Auto classes take the folder for another model than its class.
+        ParityError: transformers cannot load the folder, or its Auto classes take it for another model than its class.
     """
 
-    def __init__(self, folder: Path, heads: frozenset[str], logits: tuple[Logits, ...]) -> None:
-        with quiet():
+    def __init__(
+        self,
+        folder: Path,
+        heads: frozenset[str],
+        model_class: ModelClass,
+        *,
+        as_named: bool = True,
+        attention: Attention = "eager",
+    ) -> None:
+        with quiet(), loading(folder):
             import torch
             import transformers
 
-            name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
-            model_class = getattr(transformers, name)
-            try:
-                config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-            except ValueError as error:
-                raise _other_model(name, str(error).splitlines()[0]) from None
-            if not isinstance(config, model_class.config_class):
+            name = model_class.name
+            if as_named:
+                name = named_class(folder)
+            kind: Any = getattr(transformers, name, None)
+            is_model = isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
+            if not is_model:
+                raise ParityError(f"config.json names {name}, which is no model class of transformers", hint=_HINT)
+            config = load_config(folder)
+            if not isinstance(config, kind.config_class):
                 raise _other_model(name, f"they find a {type(config).__name__}")
             # A bare encoder builds a pooler unless told not to; without one in the checkpoint it would be random.
-            is_optional = "add_pooling_layer" in inspect.signature(model_class).parameters
+            is_optional = "add_pooling_layer" in inspect.signature(kind).parameters
             options = {"add_pooling_layer": "pooler" in heads} if is_optional else {}
             # No dtype is asked for: what is loaded is what people get, and weights that it rounds show.
-            model, info = model_class.from_pretrained(
+            model, info = kind.from_pretrained(
                 folder,
-                attn_implementation="eager",
+                attn_implementation=attention,
                 output_loading_info=True,
                 local_files_only=True,
                 **options,
@@ -67,17 +86,25 @@ class Published:
             "mismatched": sorted(str(key) for key in info["mismatched_keys"]),
         }
         self.config = config
-        self._logits = logits
+        self._logits: tuple[Logits, ...] = model_class.logits
         self._torch = torch
         self._model = model.eval()
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.int32]], dtype: str) -> dict[str, npt.NDArray[Any]]:
         """Outputs by the names that the reference uses, computed in `float64` or `float32`."""
-        torch, pooled = self._torch, []
+        torch = self._torch
         # One model serves both: float64 holds every float32 number, so going there and back changes no weight.
         self._model.to(getattr(torch, dtype))
-        pooler = getattr(self._model.base_model, "pooler", None)
-        hook = pooler.register_forward_hook(lambda *args: pooled.append(args[2])) if pooler is not None else None
+        hooks, hooked = [], dict[str, Any]()
+
+        def keep(output: str) -> Any:
+            return lambda *args: hooked.__setitem__(output, args[2])
+
+        for name, module in self._model.named_modules():
+            if found := re.search(r"\blayer\.(\d+)\.attention\.self\.key$", name):
+                hooks.append(module.register_forward_hook(keep(f"layer {int(found[1]) + 1} keys")))
+        if (pooler := getattr(self._model.base_model, "pooler", None)) is not None:
+            hooks.append(pooler.register_forward_hook(keep("pooled_output")))
         try:
             with torch.inference_mode():
                 got = self._model(
@@ -85,21 +112,112 @@ class Published:
                     output_hidden_states=True,
                 )
         finally:
-            if hook is not None:
+            for hook in hooks:
                 hook.remove()
-        states = got.hidden_states
-        outputs = {"embeddings": states[0]}
-        outputs |= {f"layer {n}": state for n, state in enumerate(states[1:], 1)}
-        outputs["sequence_output"] = states[-1]
-        if pooled:
-            outputs["pooled_output"] = pooled[0]
+        outputs = {"embeddings": got.hidden_states[0]}
+        for n, state in enumerate(got.hidden_states[1:], 1):
+            outputs |= {name: hooked[name] for name in [f"layer {n} keys"] if name in hooked}
+            outputs[f"layer {n}"] = state
+        outputs["sequence_output"] = got.hidden_states[-1]
+        if "pooled_output" in hooked:
+            outputs["pooled_output"] = hooked["pooled_output"]
         for logits in self._logits:
-            found: list[Any] = [getattr(got, attribute, None) for attribute in logits.attributes]
-            if all(tensor is not None for tensor in found):
+            found_logits: list[Any] = [getattr(got, attribute, None) for attribute in logits.attributes]
+            if all(tensor is not None for tensor in found_logits):
                 # One score a token comes without an axis of its own.
-                is_flat = logits.per_token and found[0].ndim == 2
-                outputs[logits.name] = torch.stack(found, dim=-1) if is_flat else found[0]
+                is_flat = logits.per_token and found_logits[0].ndim == 2
+                outputs[logits.name] = torch.stack(found_logits, dim=-1) if is_flat else found_logits[0]
         return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def release(self) -> None:
+        """Let the weights go; `tokenizer`, `config` and `loading` stay."""
+        del self._model
+
+    def tensors(self) -> dict[str, Any]:
+        """The loaded tensors by the names of the class, as torch has them."""
+        return dict(self._model.state_dict())
+
+
+def named_class(folder: Path) -> str:
+    """The transformers class that config.json names in `architectures`.
+
+    Raises:
+        ParityError: There is no config.json, or it names none.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        names = config.get("architectures") if isinstance(config, dict) else None
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise ParityError(
+            f"config.json of {folder.name} cannot be read: {why}",
+            hint="is it a model folder? `hubpush convert SOURCE OUT` makes one",
+        ) from None
+    if not (isinstance(names, list) and names and isinstance(names[0], str)):
+        raise ParityError(
+            f"config.json of {folder.name} names no class",
+            hint='`architectures` has to say which class the weights are for, as ["BertForPreTraining"] does',
+        )
+    return names[0]
+
+
+def load_config(folder: Path) -> Any:
+    """What AutoConfig makes of a folder.
+
+    Raises:
+        ParityError: It finds a model that transformers does not know.
+    """
+    import transformers
+
+    try:
+        return transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (ValueError, KeyError) as error:
+        raise _other_model(named_class(folder), str(error).splitlines()[0]) from None
+
+
+def config_differences(folder: Path, config: Any, expected: Mapping[str, Any]) -> tuple[str, ...]:
+    """What config.json says otherwise than it ought to, key by key, in words; what outputs judge is left to them.
+
+    Args:
+        folder: The model folder.
+        config: What AutoConfig loaded from it.
+        expected: The config that the checkpoint asks for.
+    """
+    own = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    wanted = type(config)(**{k: v for k, v in expected.items() if k != "architectures"}).to_dict()
+    found = config.to_dict() | {key: value for key, value in own.items() if key not in config.to_dict()}
+    skipped = _JUDGED_BY_OUTPUTS | _OF_NO_MATTER
+    wrong = [
+        f"{key} is {_short(found.get(key))} instead of {_short(wanted.get(key))}"
+        for key in sorted(found.keys() | wanted.keys())
+        if key not in skipped and found.get(key) != wanted.get(key)
+    ]
+    dtype = own.get("dtype", own.get("torch_dtype", "float32"))
+    return (*wrong, *([f"dtype is {_short(dtype)} instead of 'float32'"] if dtype != "float32" else []))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+_HINT = "is it the folder that was meant? nothing was pushed"
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """What transformers and its libraries raise over a folder, as an error of parity."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    builtin = (AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+    try:
+        yield
+    except (*builtin, SafetensorError, StrictDataclassError) as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ParityError(
+            f"transformers cannot load {folder.name}: {why.replace(str(folder), folder.name)}", hint=_HINT
+        ) from None
 
 
 def _other_model(name: str, why: str) -> ParityError:

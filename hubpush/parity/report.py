@@ -20,9 +20,10 @@ Tolerances:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hubpush.catalog import Divergence
 from hubpush.errors import ParityError
 
 FLOAT64_ABSOLUTE = 1e-12
@@ -34,6 +35,8 @@ FLOAT64_STEP = 2.0**-29
 FLOAT32_FLOORS = 4.0
 FLOAT32_LEAST = 1e-30
 """Allowed where float32 happens to be exact: sums of numbers below its normal range depend on the order."""
+
+_MAX_TEXT = 80
 
 Verdict = Literal["pass", "known-divergence", "fail", "not-run"]
 
@@ -96,40 +99,89 @@ class Reference:
     """The published model against one reference in one precision.
 
     Attributes:
-        reference: What it was compared with, `graph`.
+        reference: What it was compared with: `graph`, `tfhub`, `repo` or `keras`.
         dtype: `float64` or `float32`.
-        activation: The GELU form that the reference computed.
-        as_published: Whether that is the form the release declares; if not, the numbers are informative.
+        activation: The GELU form that the reference computed; None if it could not be told.
+        as_published: Whether that is the form the release declares. The original graph with the other one is
+            informative: it shows what the wrong form would do.
         outputs: In the order of the computation, so that the first bad one is where it goes wrong.
+        source: Which module or repo.
+        found: What differs, in words, by its kind; the numbers of a reference other than `graph` are judged by it.
+        declared: The divergences of this reference that the family file knows.
+        weights: Tensors `compared` and `identical`, where the reference has weights of its own.
+        without_padding: The outputs on texts without padding alone.
     """
 
     reference: str
     dtype: str
-    activation: str
+    activation: str | None
     as_published: bool
     outputs: tuple[Difference, ...]
+    source: str | None = None
+    found: Mapping[str, str] = field(default_factory=dict)
+    declared: tuple[Divergence, ...] = ()
+    weights: Mapping[str, int] | None = None
+    without_padding: tuple[Difference, ...] = ()
 
     @property
-    def worst(self) -> Difference:
+    def label(self) -> str:
+        """How it is called in messages."""
+        return self.reference if self.source is None else f"{self.reference}={self.source}"
+
+    @property
+    def worst(self) -> Difference | None:
         """The output with the largest difference; one that is not allowed comes before all that are."""
-        return max(self.outputs, key=lambda d: (not d.is_within, d.max_abs))
+        return max(self.outputs, key=lambda d: (not d.is_within, d.max_abs), default=None)
 
     @property
     def is_within(self) -> bool:
         """Whether every output is."""
         return all(d.is_within for d in self.outputs)
 
+    @property
+    def verdict(self) -> str:
+        """`pass`, `fail`, `informative`, or `known-divergence`: what differs is what is declared, all of it."""
+        if self.reference == "graph":
+            return ("pass" if self.is_within else "fail") if self.as_published else "informative"
+        if self.failures():
+            return "fail"
+        return "known-divergence" if self.found else "pass"
+
+    def failures(self) -> list[str]:
+        """What is wrong, in words."""
+        if self.reference == "graph":
+            return self._wrong_outputs() if self.as_published else []
+        kinds = {one.kind for one in self.declared}
+        wrong = [f"{self.label} differs: {text}" for kind, text in self.found.items() if kind not in kinds]
+        wrong += [
+            f"{self.label}: a difference of the {kind} is declared, and there is none"
+            for kind in sorted(kinds - self.found.keys())
+        ]
+        return wrong
+
+    def _wrong_outputs(self) -> list[str]:
+        first = next((d for d in self.outputs if not d.is_within), None)
+        if first is None or self.worst is None:
+            return []
+        return [
+            f"{self.dtype} outputs differ from {first.output} on: {first.max_abs:.1e}, allowed {first.tolerance:.1e};"
+            f" worst {self.worst.output}: {self.worst.max_abs:.1e}"
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """The reference as `parity --json` and hubpush.json have it."""
-        verdict = ("pass" if self.is_within else "fail") if self.as_published else "informative"
         return {
             "reference": self.reference,
+            "source": self.source,
             "dtype": self.dtype,
             "activation": self.activation,
             "as_published": self.as_published,
-            "verdict": verdict,
-            "worst": self.worst.to_json(),
+            "verdict": self.verdict,
+            "worst": None if self.worst is None else self.worst.to_json(),
             "outputs": [d.to_json() for d in self.outputs],
+            "differences": dict(self.found),
+            "declared": [one.model_dump(mode="json") for one in self.declared],
+            "weights": None if self.weights is None else dict(self.weights),
         }
 
 
@@ -144,6 +196,9 @@ class Weights:
         different: Published tensors whose bits are not those of their variable.
         unread: Tensors of the published file that no variable accounts for.
         nonfinite: Published tensors with NaN or infinity, which prove nothing even where no probe reaches them.
+        elsewhere: Variables that the converter's map and their own names send to different tensors.
+        confirmed: Variables whose own names, looked up without the map, lead to the tensor that the map names.
+        digests: SHA-256 of each published variable's bytes in the checkpoint, by its name there.
     """
 
     variables: int
@@ -152,6 +207,23 @@ class Weights:
     different: tuple[str, ...]
     unread: tuple[str, ...]
     nonfinite: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    confirmed: int = 0
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def failures(self) -> list[str]:
+        """What is wrong, in words."""
+        wrong = []
+        if self.different:
+            names = ", ".join(self.different[:3])
+            wrong.append(f"{len(self.different)} tensor(s) are not their variable's bits: {names}")
+        if self.elsewhere:
+            wrong.append(f"the map sends variables elsewhere than their names say: {'; '.join(self.elsewhere[:3])}")
+        if self.unread:
+            wrong.append(f"tensors without a variable: {', '.join(self.unread[:3])}")
+        if self.nonfinite:
+            wrong.append(f"tensors with NaN or infinity: {', '.join(self.nonfinite[:3])}")
+        return wrong
 
     def to_json(self) -> dict[str, Any]:
         """The account as `--json` and hubpush.json have it."""
@@ -160,9 +232,11 @@ class Weights:
             "mapped": self.mapped,
             "dropped": self.dropped,
             "unknown": len(self.unread),
-            "bit_identical": not self.different and not self.unread,
+            "bit_identical": not (self.different or self.unread or self.elsewhere),
+            "confirmed": self.confirmed,
             "different": list(self.different),
             "nonfinite": list(self.nonfinite),
+            "digests": dict(self.digests),
         }
 
 
@@ -174,6 +248,7 @@ class TokenIds:
         unidata_version: Version of the Unicode tables of the reference.
         probes: Texts compared.
         identical: Texts with the same ids.
+        known: Texts whose ids differ in a way that is known and understood, by the name of the difference.
         first_difference: The first text that differs with both lists of tokens (named by the original), or None.
         shifted: What has other ids than the original vocabulary's line numbers, and from which line on, or None.
         settings: What else of the tokenizer is not the original's, in words: special tokens, length, sides.
@@ -185,6 +260,23 @@ class TokenIds:
     first_difference: Mapping[str, Any] | None
     shifted: str | None = None
     settings: tuple[str, ...] = ()
+    known: Mapping[str, int] = field(default_factory=dict)
+
+    def failures(self) -> list[str]:
+        """What is wrong, in words."""
+        wrong = []
+        if self.shifted is not None:
+            wrong.append(f"the vocabulary is not the original's: {self.shifted}")
+        if self.settings:
+            wrong.append(f"the tokenizer is set otherwise: {'; '.join(self.settings)}")
+        if (first := self.first_difference) is not None:
+            count = self.probes - self.identical - sum(self.known.values())
+            text = first["text"] if len(first["text"]) <= _MAX_TEXT else first["text"][:_MAX_TEXT] + "…"
+            wrong.append(
+                f"token ids differ on {count:,} of {self.probes:,} texts, first on {text!r}:"
+                f" {first['published']} instead of {first['original']}"
+            )
+        return wrong
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `--json` and hubpush.json have it."""
@@ -192,7 +284,8 @@ class TokenIds:
             "unidata_version": self.unidata_version,
             "probes": self.probes,
             "identical": self.identical,
-            "known": 0,
+            "known": sum(self.known.values()),
+            "known_differences": dict(self.known),
             "first_difference": dict(self.first_difference) if self.first_difference else None,
             "shifted": self.shifted,
             "settings": list(self.settings),
@@ -201,7 +294,7 @@ class TokenIds:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """Everything that was measured on one published folder.
+    """Everything that was measured on one published folder; what was not asked for is None or not among them.
 
     Attributes:
         activation: The GELU form that the release declares.
@@ -209,54 +302,37 @@ class ParityReport:
         weights: The account of the weights.
         tokenizer: The comparison of token ids.
         loading: What transformers reported when it loaded the folder with its own class: missing and unexpected keys.
+        config: What config.json says otherwise than the checkpoint asks for, in words.
         environment: Versions, machine, threads.
         samples: The probes' ids and some float64 outputs of the published model, for later checks.
     """
 
     activation: str
     references: tuple[Reference, ...]
-    weights: Weights
-    tokenizer: TokenIds
+    weights: Weights | None
+    tokenizer: TokenIds | None
     loading: Mapping[str, list[str]]
     environment: Mapping[str, Any]
     samples: Mapping[str, Any]
+    config: tuple[str, ...] = ()
 
     def failures(self) -> list[str]:
         """What is wrong, in words, the first cause first; empty if nothing is."""
         wrong = [f"loading reports {kind} keys: {', '.join(keys[:5])}" for kind, keys in self.loading.items() if keys]
-        if self.weights.different:
-            names = ", ".join(self.weights.different[:3])
-            wrong.append(f"{len(self.weights.different)} tensor(s) are not their variable's bits: {names}")
-        if self.weights.unread:
-            wrong.append(f"tensors without a variable: {', '.join(self.weights.unread[:3])}")
-        if self.weights.nonfinite:
-            wrong.append(f"tensors with NaN or infinity: {', '.join(self.weights.nonfinite[:3])}")
-        if self.tokenizer.shifted is not None:
-            wrong.append(f"the vocabulary is not the original's: {self.tokenizer.shifted}")
-        if self.tokenizer.settings:
-            wrong.append(f"the tokenizer is set otherwise: {'; '.join(self.tokenizer.settings)}")
-        if (first := self.tokenizer.first_difference) is not None:
-            count = self.tokenizer.probes - self.tokenizer.identical
-            wrong.append(
-                f"token ids differ on {count} of {self.tokenizer.probes} texts, first on {first['text']!r}:"
-                f" {first['published']} instead of {first['original']}"
-            )
-        for reference in self.references:
-            if reference.as_published and not reference.is_within:
-                first_bad = next(d for d in reference.outputs if not d.is_within)
-                wrong.append(
-                    f"{reference.dtype} outputs differ from {first_bad.output} on: {first_bad.max_abs:.1e}, allowed"
-                    f" {first_bad.tolerance:.1e}; worst {reference.worst.output}: {reference.worst.max_abs:.1e}"
-                )
-        return wrong
+        wrong += [f"config.json: {text}" for text in self.config]
+        wrong += self.weights.failures() if self.weights is not None else []
+        wrong += self.tokenizer.failures() if self.tokenizer is not None else []
+        return wrong + [text for reference in self.references for text in reference.failures()]
 
     @property
     def verdict(self) -> Verdict:
-        """`pass` when nothing is wrong."""
-        return "fail" if self.failures() else "pass"
+        """`pass` when nothing is wrong; `known-divergence` when a reference differs as the family file declares."""
+        if self.failures():
+            return "fail"
+        return "known-divergence" if any(r.verdict == "known-divergence" for r in self.references) else "pass"
 
     def require(self) -> None:
-        """Raise unless the verdict is `pass`.
+        """Raise if anything is wrong.
 
         Raises:
             ParityError: What differs, where it shows first, and the likely cause where the numbers tell it.
@@ -269,14 +345,27 @@ class ParityReport:
             )
 
     def _cause(self) -> str:
-        other = [r for r in self.references if not r.as_published]
-        if other and all(r.is_within for r in other):
+        graph = [r for r in self.references if r.reference == "graph"]
+        proof = next((r for r in graph if r.as_published and r.dtype == "float64"), None)
+        other = [r for r in graph if not r.as_published]
+        if other and other[0].is_within:
             return (
                 f"the folder computes {other[0].activation}, the release declares {self.activation}: the activation is"
                 " the cause; correct `hidden_act` or `activation`"
             )
-        if self.tokenizer.first_difference is not None:
+        apart = () if proof is None or proof.is_within else proof.without_padding
+        if apart and all(d.is_within for d in apart):
+            return (
+                "only texts with padding differ: the original masks padding with -10000, which is no infinity, and"
+                " attention scores beyond that see through it; was this model trained?"
+            )
+        if self.tokenizer is not None and self.tokenizer.first_difference is not None:
             return "is `cased` right for this vocabulary? nothing was pushed"
+        if all(r.verdict != "fail" for r in graph) and any(r.verdict == "fail" for r in self.references):
+            return (
+                "the original's own outputs are right: a reference that is known to differ is declared in a family file"
+                " (`divergences`), one that is not tells of something to look at; nothing was pushed"
+            )
         return "nothing was pushed; --force publishes it all the same, and the card then says so"
 
     def to_json(self) -> dict[str, Any]:
@@ -286,8 +375,9 @@ class ParityReport:
             "activation": self.activation,
             "failures": self.failures(),
             "references": [reference.to_json() for reference in self.references],
-            "weights": self.weights.to_json(),
-            "tokenizer": self.tokenizer.to_json(),
+            "weights": None if self.weights is None else self.weights.to_json(),
+            "tokenizer": None if self.tokenizer is None else self.tokenizer.to_json(),
             "loading": {kind: list(keys) for kind, keys in self.loading.items()},
+            "config": list(self.config),
             "environment": dict(self.environment),
         }
