@@ -9,11 +9,12 @@ The modules, in the order in which the data flows:
 - `tokenizer`: vocab.txt to a fast tokenizer, every line checked.
 - `parity`: does the published folder compute what the original computes? Measured first, then judged.
 - `manifest`: hubpush.json: what went in, what came out, with digests.
-- `metadata`, `card`: recorded facts and results to README.md.
+- `metadata`, `chart`, `card`: recorded facts and results to README.md and its picture.
 - `publish`: plan, push, tag, verify.
 - `job`: what is asked for one release, and what came of it.
 - `pipeline`: the whole path of one release as one function.
 - `run`: a family over processes.
+- `proof`: folders that stand already, against their checkpoint or their record.
 - `show`: what people and programs see of it.
 - `cli`: the command line.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hubpush import manifest
-from hubpush.catalog import Family, Release
+from hubpush.catalog import Divergence, Family, Release
 from hubpush.manifest import Build
 from hubpush.parity.report import Difference, ParityReport, Reference, TokenIds, Weights
 from hubpush.publish import Candidate
@@ -38,8 +38,14 @@ def family(count: int = 1, **facts: Any) -> Family:
     return Family(format=1, name="tinies", title="Tinies", summary="Small models for tests.", releases=releases)
 
 
-def report(*, wrong: bool = False, layers: int = 2) -> dict[str, Any]:
-    """A parity report with plausible numbers; with `wrong`, layer 2 of the published model is off."""
+def report(*, wrong: bool = False, known: bool = False, layers: int = 2) -> dict[str, Any]:
+    """A parity report with plausible numbers.
+
+    Args:
+        wrong: Layer 2 of the published model is off.
+        known: A module of TF Hub differs as is declared, and KerasHub not at all.
+        layers: Number of layers.
+    """
 
     def outputs(dtype: str, gap: float, floor: float) -> tuple[Difference, ...]:
         names = ["embeddings", *(f"layer {n + 1}" for n in range(layers)), "sequence_output", "pooled_output"]
@@ -62,11 +68,25 @@ def report(*, wrong: bool = False, layers: int = 2) -> dict[str, Any]:
         Reference("graph", "float32", "gelu_pytorch_tanh", True, outputs("float32", 7.5e-7, 4.5e-6)),
         Reference("graph", "float64", "gelu", False, outputs("float64", 1.5e-3, 1e-15)),
     )
+    if known:
+        declared = Divergence(
+            reference="tfhub", kind="weights", why="Version 1 has other weights.", link="https://example.org/issues/661"
+        )
+        references += (
+            Reference(
+                *("tfhub", "float32", "gelu_pytorch_tanh", True, outputs("float32", 2.5, 4.5e-6)),
+                source="https://example.org/module/1",
+                found={"weights": "40 of 42 variables have other weights, a first"},
+                declared=(declared,),
+                weights={"compared": 42, "identical": 2},
+            ),
+            Reference("keras", "float64", "gelu_pytorch_tanh", True, outputs("float64", 2.5e-15, 1e-15)),
+        )
     return ParityReport(
         activation="gelu_pytorch_tanh",
         references=references,
-        weights=Weights(46, 46, 0, (), ()),
-        tokenizer=TokenIds("14.0.0", 11, 11, None),
+        weights=Weights(46, 46, 0, (), (), confirmed=46),
+        tokenizer=TokenIds("14.0.0", 3423, 3376, None, known={"private use": 9, "word over 100 characters": 38}),
         loading={"missing": [], "unexpected": [], "mismatched": []},
         environment={"python": "3.11.7", "system": "Linux x86_64", "torch": "2.13.0"},
         samples={},

@@ -20,7 +20,12 @@ from hubpush.manifest import Build, Past
 from tests import records
 
 GOLDEN = Path(__file__).parent / "golden"
-STATES = {"pass": records.report(), "fail": records.report(wrong=True), "not-run": None}
+STATES = {
+    "pass": records.report(),
+    "known-divergence": records.report(known=True),
+    "fail": records.report(wrong=True),
+    "not-run": None,
+}
 
 
 def _context(

@@ -17,7 +17,7 @@ from hubpush import parity, pipeline
 from hubpush.architectures import ACTIVATIONS, ARCHITECTURES, Activation
 from hubpush.catalog import Release
 from hubpush.errors import CheckpointError, ParityError
-from hubpush.parity import probes
+from hubpush.parity import compare, probes
 from hubpush.parity.report import Difference, ParityReport, Reference
 from hubpush.source import Files
 from tests.checkpoints import HEADS, TINY, VOCAB, bert_variables, write_release
@@ -603,6 +603,14 @@ def test_float32_tolerance_is_four_floors(floor: float, scale: float, max_abs: f
 def test_float64_allows_what_the_float32_floor_predicts(floor: float, scale: float) -> None:
     """A model that magnifies rounding may do so in float64 too: 16 of its floors, and no less than any other model."""
     assert _difference(0.0, scale, floor).tolerance == max(_difference(0.0, scale).tolerance, 16 * floor)
+
+
+def test_overflow_in_one_precision_allows_nothing() -> None:
+    """A floor that is not a number, because float32 overflowed alone, must not make room for anything."""
+    single, double = {"layer 1": np.float32([[np.inf, 1.0]])}, {"layer 1": np.float64([[1e39, 1.0]])}
+    assert compare.floors([([single], [double])]) == {"layer 1": 0.0}
+    (difference,) = compare.differences([double], [{"layer 1": np.float64([[1e39, 1.5]])}], {"layer 1": 0.0}, "float64")
+    assert not difference.is_within
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
