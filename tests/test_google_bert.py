@@ -125,9 +125,7 @@ def test_outputs_have_the_documented_shapes(answers: dict[str, np.ndarray[Any, A
     layer = (BATCH, LENGTH, TINY["hidden_size"])
     assert {name: value.shape for name, value in answers.items()} == {
         "embedding": layer,
-        "layer_1": layer,
-        "layer_2": layer,
-        "layer_3": layer,
+        **{f"layer_{n}{what}": layer for n in (1, 2, 3) for what in ("", "_keys")},
         "sequence_output": layer,
         "pooled_output": (BATCH, TINY["hidden_size"]),
         "mlm_logits": (BATCH, LENGTH, TINY["vocab_size"]),
@@ -217,7 +215,8 @@ def test_missing_head_is_an_error_unless_left_out(tmp_path: Path) -> None:
     """A checkpoint without heads restores only when asked for without them, and the encoder's outputs stay the same."""
     prefix = write_checkpoint(tmp_path / "model", bert_variables(TINY, heads=()))
     bare = google_bert.outputs(prefix, TINY, IDS, MASK, SEGMENTS, heads=())
-    assert list(bare) == ["embedding", "layer_1", "layer_2", "layer_3", "sequence_output"]
+    layers = [f"layer_{n}{what}" for n in (1, 2, 3) for what in ("_keys", "")]
+    assert list(bare) == ["embedding", *layers, "sequence_output"]
     with pytest.raises(tensorflow().errors.NotFoundError, match="bert/pooler/dense"):
         google_bert.outputs(prefix, TINY, IDS, MASK, SEGMENTS, heads=False)
 

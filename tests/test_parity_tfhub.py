@@ -338,7 +338,7 @@ GRAPHS: dict[str, Callable[[Any], Any]] = {
     "restored when called": lambda g: _output(g, "pooled_output").input.append(f"^{g.saver_def.restore_op_name}"),
     "a function that saves": lambda g: _calls_function(g),
     "a function that is called like an op": lambda g: _shadows(g),
-    "an op that is not known": lambda g: _node(g, "CaseFoldUTF8", "f", "save/Const"),
+    "an op that is not known": lambda g: _node(g, "AnOpOfNobody", "f", "save/Const"),
 }
 
 

@@ -329,14 +329,19 @@ def test_what_was_built_is_checked_before_it_is_used_again(shop: Workshop) -> No
 
 
 @pytest.mark.parametrize(
-    ("spoiled", "stations"), [("README.md", {"card", "push"}), ("config.json", {"fetch", "convert"})]
+    ("spoiled", "stations"),
+    [
+        ("README.md", {"card", "push"}),
+        ("parity/layers.png", {"card", "push"}),
+        ("config.json", {"fetch", "convert"}),
+    ],
 )
 def test_overwriting_does_what_the_drift_needs(after: Workshop, spoiled: str, stations: set[str]) -> None:
     """A changed part of the card stops the run, and is rendered again; a changed file is converted again."""
     shutil.rmtree(after.root / "work")  # nothing that was built is at hand
     with localhub.serve(after.hub) as url:
-        text = Path(_api(url).hf_hub_download("acme/tiny-b", spoiled, cache_dir=after.root / "c")).read_text()
-        changed = text.replace("bert", "tree").encode()
+        text = Path(_api(url).hf_hub_download("acme/tiny-b", spoiled, cache_dir=after.root / "c")).read_bytes()
+        changed = text.replace(b"bert", b"tree") if b"bert" in text else text + b"\0"
         _api(url).upload_file(path_or_fileobj=changed, path_in_repo=spoiled, repo_id="acme/tiny-b")
     stopped = after.main_job("tiny-b")
     assert stopped.code == 19
@@ -344,7 +349,7 @@ def test_overwriting_does_what_the_drift_needs(after: Workshop, spoiled: str, st
     put_back = json.loads(after.main_job("tiny-b", "--overwrite", "--no-parity", "--json").out)["releases"][0]
     assert put_back["status"] == "published"
     assert stations <= put_back["seconds"].keys()
-    assert ("convert" in put_back["seconds"]) is (spoiled != "README.md")
+    assert ("convert" in put_back["seconds"]) is ("convert" in stations)
     assert put_back["files"][spoiled]
     assert "unchanged" in after.main_job("tiny-b").out
 

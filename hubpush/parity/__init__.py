@@ -19,19 +19,22 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubpush.architectures import ACTIVATIONS, Activation, Architecture
+from hubpush.architectures import Activation, Architecture
 from hubpush.catalog import Divergence
 from hubpush.errors import MissingExtraError, ParityError
 from hubpush.parity.references import DEFAULT, PACKAGES, Asked, parse
-from hubpush.parity.report import ParityReport, Reference, Weights
+from hubpush.parity.report import ParityReport, Reference, TokenIds, Weights
 
 if TYPE_CHECKING:
     from hubpush.model import Account
     from hubpush.parity.compare import Outputs, Run
+    from hubpush.parity.external import Side
+    from hubpush.parity.graph import Graph
     from hubpush.parity.published import Attention
 
 __all__ = ["DEFAULT", "Asked", "Original", "ParityReport", "environment", "measure", "parse", "require_installed"]
@@ -64,6 +67,16 @@ class Original:
     architecture: Architecture
     activation: Activation
     cased: bool
+
+    def graph(self) -> Graph:
+        """The original model, in TensorFlow.
+
+        Raises:
+            CheckpointError: TensorFlow's reader refuses the checkpoint.
+        """
+        from hubpush.parity.graph import Graph
+
+        return Graph(self.prefix, self.architecture, self.account, self.config)
 
 
 def require_installed(asked: Sequence[Asked] = DEFAULT) -> None:
@@ -114,66 +127,33 @@ def measure(
         SourceError: A module cannot be loaded.
     """
     require_installed(asked)
-    names = {one.name for one in asked}
-    account = original.account
+    names, account = {one.name for one in asked}, original.account
     if names == {"tokenizer"}:
         return _tokenizer_alone(folder, original)
     from hubpush.parity import compare, external, keras, tokenizer, weights
-    from hubpush.parity.probes import encode
-    from hubpush.parity.published import Published, config_differences, quiet
+    from hubpush.parity.published import Published, config_differences
 
     if "keras" in names:  # before anything is run
         keras.require(original.architecture.model_type, has_pooler="pooler" in account.heads)
     model = Published(folder, account.heads, account.model_class, attention=attention)
-    sizes = original.config
-    with quiet():  # the long probe is longer than the model, until it is cut
-        batches = encode(model.tokenizer, int(sizes["max_position_embeddings"]), int(sizes["type_vocab_size"]))
-    done, steps = 0, len(batches) * (2 + 3 * ("graph" in names) + len(names - {"graph", "tokenizer"}))
+    batches = _encoded(model.tokenizer, original.config)
+    told = _Progress(progress, len(batches) * (2 + 3 * ("graph" in names)))
 
-    def run(side: Callable[[Outputs], Outputs]) -> Run:
-        nonlocal done
-        rows = []
-        for inputs in batches:
-            rows.append(compare.real_rows(side(inputs), inputs))
-            done += 1
-            progress(done / steps)
-        return rows
-
-    runs = {dtype: run(lambda inputs, d=dtype: model.run(inputs, d)) for dtype in ("float32", "float64")}  # type: ignore[misc]
+    runs = {dtype: _run(partial(model.run, dtype=dtype), batches, told) for dtype in ("float32", "float64")}
     samples = {"dtype": "float64", "batches": list(map(_sample, batches, runs["float64"])), **_texts(model.tokenizer)}
     model.release()
 
+    side = external.Side(folder, original.activation, batches, runs, compare.floors([tuple(runs.values())]), None)
     references: list[Reference] = []
     account_of_weights: Weights | None = None
-    graph, other_run = None, None
-    floor = compare.floors([(runs["float32"], runs["float64"])])
-    if names & {"graph", "tfhub"}:
-        from hubpush.parity.graph import Graph
-
-        graph = Graph(original.prefix, original.architecture, account, original.config)
+    token_ids: TokenIds | None = None
+    graph = original.graph() if names & {"graph", "tfhub"} else None
     if graph is not None and "graph" in names:
-        form = original.activation
-        other: Activation = next(one for one in ACTIVATIONS if one != form)
-        exact, rounded = (run(lambda inputs, d=d: graph.run(inputs, form, d)) for d in ("float64", "float32"))  # type: ignore[misc]
-        other_run = run(lambda inputs: graph.run(inputs, other, "float64"))
-        _require_same_outputs(runs["float64"], exact)
-        floor = compare.floors([(runs["float32"], runs["float64"]), (rounded, exact)])
-        for dtype, act, theirs in (("float64", form, exact), ("float32", form, rounded), ("float64", other, other_run)):
-            references.append(
-                Reference(
-                    "graph",
-                    dtype,
-                    act,
-                    act == form,
-                    compare.differences(runs[dtype], theirs, floor, dtype),
-                    without_padding=compare.differences(runs[dtype], theirs, floor, dtype, slice(1, None)),
-                )
-            )
+        found, side = _against_graph(graph, side, told)
+        references += found
         account_of_weights = weights.compare(folder, graph, account, original.architecture)
-    token_ids = None
     if "tokenizer" in names:
         token_ids = tokenizer.compare(folder, model.tokenizer, model.config, original.vocab, cased=original.cased)
-    side = external.Side(folder, original.activation, batches, runs, floor, other_run)
     for one in asked:
         declared = one.declared(divergences)
         if one.name == "tfhub" and graph is not None:
@@ -193,6 +173,75 @@ def measure(
         environment=environment(attention),
         samples=samples,
     )
+
+
+def _against_graph(graph: Graph, side: Side, told: _Progress) -> tuple[list[Reference], Side]:
+    """The published runs against the original's: as declared in both precisions, and with the other GELU form.
+
+    Returns:
+        The comparisons; and the side with what the original's runs add to it, its floors and the other form's outputs.
+    """
+    from hubpush.parity.compare import differences, floors
+
+    form, other = side.activation, side.other_activation
+    exact, rounded, otherwise = (
+        _run(partial(graph.run, activation=activation, dtype=dtype), side.batches, told)
+        for activation, dtype in ((form, "float64"), (form, "float32"), (other, "float64"))
+    )
+    if exact[0].keys() != side.runs["float64"][0].keys():
+        odd = ", ".join(sorted(side.runs["float64"][0].keys() ^ exact[0].keys()))
+        raise ParityError(
+            f"the published folder and the original have different outputs: {odd}",
+            hint="does `architectures` in config.json name the class that holds the checkpoint's heads?",
+        )
+    side = replace(side, floor=floors([tuple(side.runs.values()), (rounded, exact)]), other=otherwise)
+    references = [
+        Reference(
+            "graph",
+            dtype,
+            activation,
+            activation == form,
+            differences(side.runs[dtype], run, side.floor, dtype),
+            without_padding=differences(side.runs[dtype], run, side.floor, dtype, slice(1, None)),
+        )
+        for activation, dtype, run in (
+            (form, "float64", exact),
+            (form, "float32", rounded),
+            (other, "float64", otherwise),
+        )
+    ]
+    return references, side
+
+
+class _Progress:
+    """Counts forward passes, and tells how many of them are done."""
+
+    def __init__(self, tell: Callable[[float], None], steps: int) -> None:
+        self._tell, self._steps, self._done = tell, steps, 0
+
+    def step(self) -> None:
+        self._done += 1
+        self._tell(self._done / self._steps)
+
+
+def _run(side: Callable[[Outputs], Outputs], batches: Sequence[Outputs], told: _Progress) -> Run:
+    """Real positions of what one model computes, batch by batch."""
+    from hubpush.parity.compare import real_rows
+
+    rows = []
+    for inputs in batches:
+        rows.append(real_rows(side(inputs), inputs))
+        told.step()
+    return rows
+
+
+def _encoded(tokenizer: Any, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The probes as the published tokenizer encodes them."""
+    from hubpush.parity.probes import encode
+    from hubpush.parity.published import quiet
+
+    with quiet():  # the long probe is longer than the model, until it is cut
+        return encode(tokenizer, int(config["max_position_embeddings"]), int(config["type_vocab_size"]))
 
 
 def environment(attention: str = "eager") -> dict[str, Any]:
@@ -231,15 +280,6 @@ def _tokenizer_alone(folder: Path, original: Original) -> ParityReport:
     packages = {name: importlib.metadata.version(name) for name in ("transformers", "tokenizers")}
     about = {"python": platform.python_version(), **packages}
     return ParityReport(original.activation, (), None, ids, {}, about, {})
-
-
-def _require_same_outputs(published: Run, reference: Run) -> None:
-    if published[0].keys() != reference[0].keys():
-        odd = ", ".join(sorted(published[0].keys() ^ reference[0].keys()))
-        raise ParityError(
-            f"the published folder and the original have different outputs: {odd}",
-            hint="does `architectures` in config.json name the class that holds the checkpoint's heads?",
-        )
 
 
 def _sample(inputs: Outputs, outputs: Outputs) -> dict[str, Any]:

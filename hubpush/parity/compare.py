@@ -37,7 +37,7 @@ def real_rows(outputs: Outputs, inputs: Outputs) -> dict[str, npt.NDArray[Any]]:
     return rows
 
 
-def floors(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:
+def floors(pairs: Sequence[tuple[Run, ...]]) -> dict[str, float]:
     """How far float32 is from float64 in one and the same model, by output; of several models the largest.
 
     Args:
