@@ -306,7 +306,14 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         newline_sequence="\n",
     )
-    environment.filters |= {"cell": _cell, "sci": _sci, "commas": _commas, "size": _size, "verdict": _verdict}
+    environment.filters |= {
+        "cell": _cell,
+        "prose": _prose,
+        "sci": _sci,
+        "commas": _commas,
+        "size": _size,
+        "verdict": _verdict,
+    }
     return environment
 
 
@@ -335,6 +342,16 @@ def _cell(value: object) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # An underscore within a word stays one; at its edge it would begin or end emphasis.
     return re.sub(r"([\\`*\[\]|{}~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+
+
+def _prose(value: object) -> str:
+    """Text from outside in a paragraph of its own: as a cell, but what stands between backticks is code."""
+    parts = re.split(r"(`[^`|<]*`)", re.sub(r"\s+", " ", str(value)))
+    for n, part in enumerate(parts):
+        if n % 2 == 0:
+            inner = part.strip()
+            parts[n] = part.replace(inner, _cell(inner)) if inner else part
+    return "".join(parts).strip()
 
 
 def _sci(value: float | None) -> str:

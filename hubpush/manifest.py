@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, Self
@@ -244,6 +246,17 @@ class Record(BaseModel):
     build: Build
 
 
+def _are_paths(files: Mapping[str, File]) -> Mapping[str, File]:
+    """Names of files in a repo, which lead nowhere else on a machine that looks for them."""
+    for name in files:
+        parts = name.split("/")
+        if any(part in ("", ".", "..") or len(part) > 255 for part in parts) or not name.isprintable():
+            raise ValueError(f"{name[:80]!r} is no path in a repo")
+        if re.search(r"[\\:]", name):
+            raise ValueError(f"{name[:80]!r} is no path in a repo")
+    return files
+
+
 class Manifest(BaseModel):
     """hubpush.json of one published version.
 
@@ -268,10 +281,20 @@ class Manifest(BaseModel):
     release: str
     inputs: Inputs
     build: Build
-    files: Mapping[str, File]
-    card_parts: Mapping[str, Sha256]
+    files: Annotated[Mapping[str, File], AfterValidator(_are_paths)]
+    card_parts: Annotated[Mapping[str, Sha256], Field(min_length=1)]
     history: Annotated[tuple[Past, ...], Field(min_length=1)]
     hold: bool = False
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if any(self.files.get(path) != file for path, file in self.build.files.items()):
+            raise ValueError("files: are not those of the build")
+        if missing := {"config.json", "model.safetensors", "README.md"} - self.files.keys():
+            raise ValueError(f"files: lack {', '.join(sorted(missing))}")
+        if self.history[-1].version != self.version:
+            raise ValueError("history: does not end with this version")
+        return self
 
     @model_validator(mode="after")
     def _can_be_shown(self) -> Self:
@@ -322,7 +345,7 @@ def read_record(folder: Path) -> Build | None:
         return Record.model_validate_json((folder / NAME).read_bytes()).build
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, RecursionError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise DriftError(
             f"{NAME} in {folder.name} cannot be read: {first}",
@@ -339,9 +362,15 @@ def write_record(folder: Path, build: Build) -> None:
     path = folder / NAME
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"manifest": 1}
     text = json.dumps({**kept, "build": build.model_dump(mode="json")}, indent=1, ensure_ascii=False) + "\n"
-    partial = path.with_name(f"{NAME}.part")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)  # noqa: PTH105 - replaces on every platform
+    # A name of its own: what a stranger's folder has under a name that is known could lead anywhere.
+    handle, partial = tempfile.mkstemp(prefix=f".{NAME}-", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        Path(partial).chmod(0o644)
+        os.replace(partial, path)  # noqa: PTH105 - replaces on every platform
+    finally:
+        Path(partial).unlink(missing_ok=True)
 
 
 def describe(path: Path, sha256: str | None = None) -> File:

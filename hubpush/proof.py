@@ -7,6 +7,7 @@ need no TensorFlow, and only the whole proof needs the checkpoint.
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hubpush import card, catalog, manifest, parity, pipeline, publish, source
 from hubpush.errors import DriftError, UsageError
 from hubpush.parity import recorded
+from hubpush.parity.published import strangers
 from hubpush.parity.recorded import Finding
 
 if TYPE_CHECKING:
@@ -94,7 +96,10 @@ def verify(
         )
     found = manifest.parse((folder / manifest.NAME).read_text(encoding="utf-8", errors="replace"), repo_id)
     findings = [_digest(folder, path, file, found) for path, file in found.files.items()]
-    if (tag := revision or "").startswith("v") and tag != found.tag:
+    there = publish.files_of(api, repo_id, folder.name)
+    unknown = strangers(there, {*found.files, manifest.NAME})
+    findings += [Finding(path, "not published", "there", False) for path in unknown]
+    if re.fullmatch(r"v\d+\.\d+\.\d+", tag := revision or "") and tag != found.tag:
         findings.append(Finding("version", tag, found.tag, False))
     skipped = []
     build = found.build
@@ -105,8 +110,8 @@ def verify(
         skipped.append("ids and outputs: none are recorded (parity was not run)")
     elif missing:
         skipped.append(f'ids and outputs: {" and ".join(missing)} not installed (pip install "hubpush[parity]")')
-    elif not (folder / "model.safetensors").is_file() or not (folder / "config.json").is_file():
-        skipped.append("ids and outputs: the model is not there")
+    elif any(not f.is_same for f in findings):
+        skipped.append("ids and outputs: files are others than those that were published")
     else:
         findings += recorded.compare(folder, build.model_dump(mode="json"))
     return Verification(repo_id, folder.name, found, tuple(findings), tuple(skipped)), folder
@@ -125,11 +130,17 @@ def prove_again(
         HubpushError: The source is damaged, is no checkpoint of this model, or the two cannot even be compared.
     """
     build = verified.manifest.build
+    if archive.sha256 != build.source.sha256:
+        finding = Finding("source", _short(build.source.sha256), _short(archive.sha256), False)
+        return replace(
+            verified,
+            findings=(*verified.findings, finding),
+            skipped=(*verified.skipped, "the proof: this is not the source that was converted"),
+        )
     _, report = _measured(folder, files, release_of(build), parity.DEFAULT, progress)
-    same = archive.sha256 == build.source.sha256
     findings = [
-        Finding("source", _short(build.source.sha256), "the same" if same else _short(archive.sha256), same),
-        Finding("parity", build.verdict, report.verdict, report.verdict != "fail"),
+        Finding("source", _short(build.source.sha256), "the same", True),
+        Finding("parity (graph, tokenizer)", build.verdict, report.verdict, report.verdict != "fail"),
     ]
     return replace(verified, findings=(*verified.findings, *findings), report=report)
 
@@ -142,7 +153,7 @@ def require(verified: Verification) -> None:
         ParityError: They are not, and yet the folder does not compute what the source does.
     """
     wrong = [f.what for f in verified.findings if not f.is_same]
-    if wrong == ["parity"] and verified.report is not None:
+    if wrong == ["parity (graph, tokenizer)"] and verified.report is not None:
         verified.report.require()
     if wrong:
         raise DriftError(
@@ -193,6 +204,7 @@ def subject(
         UsageError: Nothing says where the checkpoint is.
     """
     base = Path()
+    build = manifest.read_record(folder)
     if family is not None:
         path = catalog.locate(family)
         loaded, _ = catalog.load(path)
@@ -205,7 +217,6 @@ def subject(
         if where is None:
             where = release.source if catalog.is_allowed_url(release.source) else str(base / release.source)
     else:
-        build = manifest.read_record(folder)
         release = _single(said) if build is None else release_of(build, **said)
     if where is None:
         raise UsageError("--source is missing", hint="name the checkpoint that the folder was made from")
@@ -273,7 +284,12 @@ def release_of(build: Build, **said: Any) -> Release:
     if "task" in model.asked:
         facts["task"] = card.pipeline_tag(build)
     if names := model.config.get("id2label"):
-        facts["labels"] = tuple(names[key] for key in sorted(names, key=int))
+        try:
+            facts["labels"] = tuple(names[key] for key in sorted(names, key=int))
+        except (AttributeError, LookupError, TypeError, ValueError):
+            raise DriftError(
+                f"{manifest.NAME} records labels that are none: {str(names)[:80]}", hint="give them with --labels"
+            ) from None
     return _single({**facts, **said})
 
 

@@ -361,6 +361,16 @@ def download(api: HfApi, repo_id: str, revision: str | None, cache: Path) -> Pat
         return Path(api.snapshot_download(repo_id, revision=revision, cache_dir=cache, ignore_patterns=skipped))
 
 
+def files_of(api: HfApi, repo_id: str, commit: str) -> list[str]:
+    """Paths of all files of a commit.
+
+    Raises:
+        HubUnavailableError: The Hub does not answer.
+        HubRefusedError: It refuses.
+    """
+    return sorted(_tree(api, repo_id, commit))
+
+
 def check_rights(api: HfApi, repo_id: str, remote: Remote, *, embedded: bool) -> None:
     """Check that a push would be allowed, before anything is fetched or built.
 

@@ -118,6 +118,7 @@ def parity(report: Mapping[str, Any], mode: Format) -> None:
     if any(one["reference"] == "graph" for one in report["references"]):
         encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
         width = shutil.get_terminal_size((100, 24)).columns
+        put("Largest difference from the original, log scale; the mark is what is allowed. First float64, then float32")
         for line in chart.bars(report, max(60, min(width, 120)), encoding.startswith("utf")):
             put(line)
         put("")
@@ -132,7 +133,7 @@ def parity(report: Mapping[str, Any], mode: Format) -> None:
                 "worst": worst["output"],
                 "difference": f"{worst['max_abs']:.1e}",
                 "allowed": f"{worst['tolerance']:.1e}",
-                "verdict": one["verdict"],
+                "verdict": "for comparison" if one["verdict"] == "informative" else one["verdict"],
             }
         )
     table(rows, Format.human)
@@ -148,9 +149,19 @@ def parity(report: Mapping[str, Any], mode: Format) -> None:
             f"Token ids: {ids['identical']:,} of {ids['probes']:,} texts as Google's tokenizer"
             + (f", {ids['known']:,} differ as is known ({known})" if known else "")
         )
-    for one in report["references"]:
-        for declared in one["declared"]:
-            put(f"Known: {one['reference']}, {declared['kind']}: {declared['why']}")
+    sentences = (
+        f"{'Known' if declared['kind'] in one['differences'] else 'Declared, not found'}:"
+        f" {one['reference']}, {declared['kind']}: {declared['why']}"
+        for one in report["references"]
+        for declared in one["declared"]
+    )
+    for sentence in dict.fromkeys(sentences):
+        put(sentence)
+    if report["references"]:
+        put(
+            "Allowed: in float64 1e-13 of the output's largest value, at most 1e-12 (unless it magnifies rounding);"
+            " in float32 four times the model's own rounding"
+        )
     put(f"Verdict: {report['verdict']}")
 
 

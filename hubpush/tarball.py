@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import tarfile
 import zlib
@@ -32,7 +33,7 @@ def unpack(path: Path, into: Path) -> None:
                 total += entry.size
                 _check(path, entry, seen, total)
                 archive.extract(entry, into, filter="data")
-    except (tarfile.TarError, zlib.error, EOFError) as error:
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
         raise SourceError(f"{path.name} is damaged: {error}", hint="fetch the archive again") from None
     except OSError as error:
         raise SourceError(f"{path.name} cannot be unpacked: {error}", hint="check --work and the disk") from None

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ def _manifest(build: manifest.Build) -> manifest.Manifest:
         release="r",
         inputs=inputs,
         build=build,
-        files=build.files,
-        card_parts={},
+        files={**build.files, "README.md": manifest.describe_bytes(b"# Tiny")},
+        card_parts={"title": "2" * 64},
         history=(past,),
     )
 
@@ -127,6 +128,45 @@ def test_another_format_is_refused(build: manifest.Build, key: str, value: objec
     data = json.loads(_manifest(build).to_json()) | {key: value}
     with pytest.raises(DriftError, match=key):
         manifest.parse(json.dumps(data), "acme/x")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["files"].update({"/etc/passwd": d["files"]["vocab.txt"]}), "no path in a repo"),
+        (lambda d: d["files"].update({"a/../../b": d["files"]["vocab.txt"]}), "no path in a repo"),
+        (lambda d: d["files"].update({"a\nb": d["files"]["vocab.txt"]}), "no path in a repo"),
+        (lambda d: d["files"].pop("model.safetensors"), "not those of the build"),
+        (lambda d: d["files"]["config.json"].update(sha256="0" * 64), "not those of the build"),
+        (lambda d: d["files"].pop("README.md"), "lack README.md"),
+        (lambda d: d.update(card_parts={}), "card_parts"),
+        (lambda d: d.update(version="2.0.0"), "does not end with this version"),
+    ],
+)
+def test_a_manifest_whose_parts_contradict_each_other_is_refused(
+    build: manifest.Build, change: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    """One edit in hubpush.json is not enough to make other files look right, nor to point out of a folder."""
+    data = json.loads(_manifest(build).to_json())
+    change(data)
+    with pytest.raises(DriftError, match=said):
+        manifest.parse(json.dumps(data), "acme/x")
+
+
+def test_a_record_is_not_written_through_a_link(build: manifest.Build, tmp_path: Path) -> None:
+    """Whatever a stranger's folder holds under a name that could be guessed, nothing outside is written."""
+    (tmp_path / "victim").write_text("mine")
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "hubpush.json.part").symlink_to(tmp_path / "victim")
+    manifest.write_record(folder, build)
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert manifest.read_record(folder) == build
+    assert sorted(p.name for p in folder.iterdir()) == ["hubpush.json", "hubpush.json.part"]
+    for garbage in (b"[1]", b"\xff", b"[" * 100_000, b"{}"):
+        (folder / "hubpush.json").write_bytes(garbage)
+        with pytest.raises(DriftError, match="cannot be read"):
+            manifest.read_record(folder)
 
 
 @pytest.mark.parametrize(

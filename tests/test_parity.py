@@ -294,6 +294,37 @@ MUTATIONS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
             "float32 outputs differ from layer 2 keys on",
         ),
     ),
+    "an adapter": (
+        lambda folder: (folder / "adapter_config.json").write_text("{}"),
+        ("files that loaders read and nothing compares: adapter_config.json",),
+    ),
+    "code and other weights": (
+        lambda folder: [(folder / name).write_bytes(b"x") for name in ("modeling.py", "pytorch_model.bin")],
+        ("files that loaders read and nothing compares: modeling.py, pytorch_model.bin",),
+    ),
+    "special tokens split": (
+        _set("tokenizer_config.json", "split_special_tokens", True),
+        ("the tokenizer is set otherwise: AutoTokenizer does not take [MASK] in a text for the token",),
+    ),
+    "code of the tokenizer": (
+        _set("tokenizer_config.json", "auto_map", {"AutoTokenizer": ["evil.T", "evil.T"]}),
+        ("the tokenizer is set otherwise: tokenizer_config.json names code of its own (auto_map)",),
+    ),
+    "a word replaced in tokenizer.json": (
+        _json(
+            "tokenizer.json",
+            lambda data: data.update(
+                normalizer={
+                    "type": "Sequence",
+                    "normalizers": [
+                        {"type": "Replace", "pattern": {"String": "qzxj"}, "content": "the"},
+                        data["normalizer"],
+                    ],
+                }
+            ),
+        ),
+        ("the tokenizer is set otherwise: the normalizer of tokenizer.json is another",),
+    ),
     "attention in config.json": (
         _set("config.json", "attn_implementation", "flex_attention"),
         ("config.json: attn_implementation is 'flex_attention' instead of None",),
@@ -476,6 +507,11 @@ UNLOADABLE: dict[str, tuple[Mutation, str]] = {
         "cannot load",
     ),
     "tokenizer.json that is none": (lambda folder: (folder / "tokenizer.json").write_text("{}"), "cannot load"),
+    "a size of zero": (_set("config.json", "hidden_size", 0), "cannot load|another shape"),
+    "another size": (_set("config.json", "max_position_embeddings", 32), "cannot load|another shape"),
+    "tuples": (_set("config.json", "return_dict", False), "cannot load or run"),
+    "no tokenizer": (lambda folder: [p.unlink() for p in folder.glob("tok*")], "cannot load or run"),
+    "no segments": (_set("tokenizer_config.json", "model_input_names", ["input_ids"]), "cannot load or run"),
     "a size that is text": (_set("config.json", "hidden_size", "wide"), "cannot load"),
 }
 

@@ -106,7 +106,9 @@ def test_a_folder_of_others_is_compared_too(run: Run, place: Path) -> None:
     theirs = place / "theirs"
     transformers.BertForPreTraining.from_pretrained(place / "model").save_pretrained(theirs)
     transformers.AutoTokenizer.from_pretrained(place / "model").save_pretrained(theirs)
-    shutil.copyfile(place / "model" / "vocab.txt", theirs / "vocab.txt")
+    assert not (theirs / "vocab.txt").exists()
+    # What transformers 4 wrote into every config, and means nothing.
+    edit(theirs / "config.json", "{", '{"gradient_checkpointing": false, "position_embedding_type": "absolute",')
     result = run("parity", theirs, "--source", place / "tiny", "--uncased", "--json")
     assert result.code == 0, result.err
     assert json.loads(result.out)["verdict"] == "pass"
@@ -363,6 +365,18 @@ def test_a_folder_with_one_other_bit_or_without_a_head_is_told(run: Run, place: 
     assert "mlm_logits" not in {d["output"] for d in _of(report, "repo")["outputs"]}
 
 
+def test_a_repo_of_another_size_is_refused(run: Run, place: Path) -> None:
+    """Another number of layers or positions is another model: one line, and no comparison."""
+    for change in ({"num_hidden_layers": 2}, {"hidden_size": 16, "intermediate_size": 32}):
+        write_release(place / "small", config={**TINY, **change})
+        shutil.rmtree(place / "other", ignore_errors=True)
+        assert run("convert", place / "small", place / "other", "--uncased").code == 0
+        result, _ = _parity(run, place, "--parity", f"graph,tokenizer,repo={place / 'other'}")
+        assert result.code == 15
+        assert "it is another shape than this checkpoint" in result.err
+        shutil.rmtree(place / "small")
+
+
 def test_a_repo_that_is_not_there_is_refused(run: Run, place: Path, second: Workshop) -> None:
     """A name nobody knows is the Hub's refusal; a folder nobody has is one of the source."""
     assert _parity(run, place, "--parity", "graph,repo=acme/none", "--hub", second.hub)[0].code == 17
@@ -464,7 +478,8 @@ def test_verify_proves_again_with_the_source(after: Workshop) -> None:
     write_release(after.root / "other", seed=5)
     result, found = _verify(after, "--source", after.root / "other")
     assert result.code == 19
-    assert "is not what its manifest says: source, parity" in result.err
+    assert "is not what its manifest says: source" in result.err
+    assert found["skipped"] == ["the proof: this is not the source that was converted"]
 
 
 def test_a_changed_file_is_found(after: Workshop) -> None:
@@ -474,6 +489,22 @@ def test_a_changed_file_is_found(after: Workshop) -> None:
     assert result.code == 19
     assert [f["what"] for f in found["findings"] if not f["same"]] == ["vocab.txt"]
     assert _verify(after, "--digests", "--revision", "v1.0.0")[0].code == 0
+
+
+@pytest.mark.parametrize("name", ["special_tokens_map.json", "pytorch_model.bin", "modeling.py", "adapter_config.json"])
+def test_files_that_loaders_read_are_not_a_persons_own(
+    after: Workshop, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was added beside the published files and changes what loads is named; a picture or a text is not."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # the embedded Hub has none
+    with localhub.serve(after.hub) as url:
+        api = HfApi(endpoint=url, token="embedded")
+        api.upload_file(path_or_fileobj=b"hello", path_in_repo="NOTES.md", repo_id="acme/tiny-a")
+        assert _verify(after, "--digests")[0].code == 0
+        api.upload_file(path_or_fileobj=b'{"mask_token": "[UNK]"}', path_in_repo=name, repo_id="acme/tiny-a")
+    result, found = _verify(after)
+    assert result.code == 19
+    assert [f["what"] for f in found["findings"] if not f["same"]] == [name]
 
 
 def test_a_persons_text_on_the_card_is_no_difference(after: Workshop) -> None:
@@ -487,7 +518,7 @@ def test_a_persons_text_on_the_card_is_no_difference(after: Workshop) -> None:
     assert result.code == 19
 
 
-@pytest.mark.parametrize("what", ["output", "ids", "awkward"])
+@pytest.mark.parametrize("what", ["output", "ids", "awkward", "none", "odd", "generous"])
 def test_what_was_recorded_and_is_no_more_is_told(after: Workshop, what: str) -> None:
     """An output or an id that is another than when it was published ends with 19, and says which."""
     with localhub.serve(after.hub) as url:
@@ -499,13 +530,25 @@ def test_what_was_recorded_and_is_no_more_is_told(after: Workshop, what: str) ->
             samples["batches"][0]["outputs"]["layer 2"]["values"][1] += 1e-9
         elif what == "ids":
             samples["texts"][1][2][2] += 1
+        elif what == "none":
+            samples["batches"] = []
+        elif what == "odd":
+            samples["batches"][0]["outputs"]["layer 2"]["places"][1] = 10**30
+        elif what == "generous":
+            samples["batches"][0]["outputs"]["layer 2"]["values"][1] += 1e-9
+            for reference in data["build"]["parity"]["references"]:
+                for row in reference["outputs"]:
+                    row["tolerance"] = 1e9
         else:
             samples["awkward"]["ids_sha256"] = "0" * 64
         api.upload_file(path_or_fileobj=json.dumps(data).encode(), path_in_repo="hubpush.json", repo_id="acme/tiny-a")
     result, found = _verify(after)
     assert result.code == 19
+    if what == "odd":
+        assert "the recorded samples cannot be used" in result.err
+        return
     (wrong,) = (f for f in found["findings"] if not f["same"])
-    assert wrong["what"] == {"output": "layer 2"}.get(what, "token ids")
+    assert wrong["what"] == {"output": "layer 2", "generous": "layer 2", "none": "samples"}.get(what, "token ids")
 
 
 def test_repos_that_cannot_be_verified_say_why(after: Workshop) -> None:

@@ -68,6 +68,11 @@ class Original:
     activation: Activation
     cased: bool
 
+    def sizes(self) -> dict[str, Any]:
+        """The sizes of the model by their keys in a config; heads are left out, since no shape depends on them."""
+        rows = (row.key for row in self.architecture.config if row.kind == "size")
+        return {key: self.config[key] for key in rows if key != "num_attention_heads"}
+
     def graph(self) -> Graph:
         """The original model, in TensorFlow.
 
@@ -131,36 +136,38 @@ def measure(
     if names == {"tokenizer"}:
         return _tokenizer_alone(folder, original)
     from hubpush.parity import compare, external, keras, tokenizer, weights
-    from hubpush.parity.published import Published, config_differences
+    from hubpush.parity.published import Published, config_differences, loading, strangers
 
     if "keras" in names:  # before anything is run
         keras.require(original.architecture.model_type, has_pooler="pooler" in account.heads)
     model = Published(folder, account.heads, account.model_class, attention=attention)
-    batches = _encoded(model.tokenizer, original.config)
-    told = _Progress(progress, len(batches) * (2 + 3 * ("graph" in names)))
-
-    runs = {dtype: _run(partial(model.run, dtype=dtype), batches, told) for dtype in ("float32", "float64")}
-    samples = {"dtype": "float64", "batches": list(map(_sample, batches, runs["float64"])), **_texts(model.tokenizer)}
-    model.release()
+    model.require_sizes(original.sizes(), original.prefix.name)
+    token_ids: TokenIds | None = None
+    with loading(folder):
+        batches = _encoded(model.tokenizer, original.config)
+        told = _Progress(progress, len(batches) * (2 + 3 * ("graph" in names)))
+        runs = {dtype: _run(partial(model.run, dtype=dtype), batches, told) for dtype in ("float32", "float64")}
+        exact = list(map(_sample, batches, runs["float64"]))
+        samples = {"dtype": "float64", "batches": exact, **_texts(model.tokenizer)}
+        model.release()
+        if "tokenizer" in names:
+            token_ids = tokenizer.compare(folder, model.tokenizer, model.config, original.vocab, cased=original.cased)
 
     side = external.Side(folder, original.activation, batches, runs, compare.floors([tuple(runs.values())]), None)
     references: list[Reference] = []
     account_of_weights: Weights | None = None
-    token_ids: TokenIds | None = None
     graph = original.graph() if names & {"graph", "tfhub"} else None
     if graph is not None and "graph" in names:
         found, side = _against_graph(graph, side, told)
         references += found
         account_of_weights = weights.compare(folder, graph, account, original.architecture)
-    if "tokenizer" in names:
-        token_ids = tokenizer.compare(folder, model.tokenizer, model.config, original.vocab, cased=original.cased)
     for one in asked:
         declared = one.declared(divergences)
         if one.name == "tfhub" and graph is not None:
             lines = list(tokenizer.load_vocab(original.vocab))
             references.append(external.compare_module(one, side, graph, account, lines, declared, cased=original.cased))
         elif one.name == "repo":
-            references.append(external.compare_repo(one, side, model, account, declared))
+            references.append(external.compare_repo(one, side, model, account, original.sizes(), declared))
         elif one.name == "keras":
             references += external.compare_keras(one, side, declared)
     return ParityReport(
@@ -169,7 +176,8 @@ def measure(
         weights=account_of_weights,
         tokenizer=token_ids,
         loading=model.loading,
-        config=config_differences(folder, model.config, original.published),
+        config=config_differences(folder, model.config, original.published, original.architecture.ignored_config),
+        strangers=tuple(strangers(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())),
         environment=environment(attention),
         samples=samples,
     )
@@ -276,7 +284,7 @@ def _tokenizer_alone(folder: Path, original: Original) -> ParityReport:
     with quiet(), loading(folder):
         config = load_config(folder)
         auto = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    ids = tokenizer.compare(folder, auto, config, original.vocab, cased=original.cased)
+        ids = tokenizer.compare(folder, auto, config, original.vocab, cased=original.cased)
     packages = {name: importlib.metadata.version(name) for name in ("transformers", "tokenizers")}
     about = {"python": platform.python_version(), **packages}
     return ParityReport(original.activation, (), None, ids, {}, about, {})

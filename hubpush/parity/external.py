@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hubpush.parity.published import Published
     from hubpush.parity.references import Asked
 
-_TANH = {"gelu_new": "gelu_pytorch_tanh", "gelu_fast": "gelu_pytorch_tanh"}
-"""transformers' other names of the tanh form."""
+_TANH = {"gelu_new": "gelu_pytorch_tanh"}
+"""transformers' other name of the tanh form."""
 
 _SETTINGS = (
     *("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"),
@@ -167,7 +167,12 @@ def _form_of(run: Run, side: Side, graph: Graph, weights: Mapping[str, Any]) -> 
 
 
 def compare_repo(
-    asked: Asked, side: Side, model: Published, account: Account, divergences: tuple[Divergence, ...]
+    asked: Asked,
+    side: Side,
+    model: Published,
+    account: Account,
+    sizes: Mapping[str, Any],
+    divergences: tuple[Divergence, ...],
 ) -> Reference:
     """Another repo that publishes this model: tensors bit by bit, config and tokenizer key by key, float64 outputs.
 
@@ -176,14 +181,19 @@ def compare_repo(
         side: The published folder.
         model: What was loaded from it; only config and tokenizer are needed.
         account: What is published.
+        sizes: The sizes of the model.
         divergences: What is declared of it.
 
     Raises:
-        ParityError: It cannot be loaded as this class.
+        ParityError: It cannot be loaded as this class, or is of another size.
     """
-    from hubpush.parity.published import Published
+    from hubpush.parity.published import Published, loading
 
     other = Published(_folder(asked), account.heads, account.model_class, as_named=False)
+    try:
+        other.require_sizes(sizes, "this checkpoint")
+    except ParityError as error:
+        raise ParityError(f"{asked.label}: {error.message}", hint=error.hint) from None
     found: dict[str, str] = {}
     random = {key.split(" ")[0] for kind in ("missing", "mismatched") for key in other.loading[kind]}
     keys, unequal = _unequal_tensors(side.folder, other.tensors(), random)
@@ -195,9 +205,10 @@ def compare_repo(
     form = _TANH.get(other.config.hidden_act, other.config.hidden_act)
     if odd := _config_differences(model.config, other.config):
         found["config"] = "; ".join(odd)
-    if odd := _tokenizer_differences(model.tokenizer, other.tokenizer):
-        found["tokenizer"] = "; ".join(odd)
-    run = [real_rows(other.run(inputs, "float64"), inputs) for inputs in side.batches]
+    with loading(_folder(asked)):
+        if odd := _tokenizer_differences(model.tokenizer, other.tokenizer):
+            found["tokenizer"] = "; ".join(odd)
+        run = [real_rows(other.run(inputs, "float64"), inputs) for inputs in side.batches]
     if lacking:
         # What was not there is random: only what does not depend on it is compared.
         heads = {fate.key for fate in account.mapped() if fate.group in account.heads}
@@ -267,12 +278,14 @@ def _unequal_tensors(folder: Path, theirs: Mapping[str, Any], random: set[str]) 
 
 def _config_differences(ours: Any, theirs: Any) -> list[str]:
     """Keys of two configs that differ, in words; the activation and what only tells who wrote them are left out."""
-    skipped = {"_name_or_path", "transformers_version", "architectures", "hidden_act", "torch_dtype"}
+    from hubpush.parity.published import is_alike
+
+    skipped = {"_name_or_path", "transformers_version", "architectures", "hidden_act", "dtype", "torch_dtype"}
     one, other = ours.to_dict(), theirs.to_dict()
     return [
         f"{key} is {other.get(key)!r} there, {one.get(key)!r} here"
         for key in sorted(one.keys() | other.keys())
-        if key not in skipped and one.get(key) != other.get(key)
+        if key not in skipped and not is_alike(key, one.get(key), other.get(key))
     ]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hubpush.architectures import Logits, ModelClass
-from hubpush.errors import ParityError
+from hubpush.errors import HubpushError, ParityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 Attention = Literal["eager", "sdpa"]
 
 _JUDGED_BY_OUTPUTS = {"hidden_act", "layer_norm_eps"}
+_INERT: Mapping[str, tuple[Any, ...]] = {
+    "gradient_checkpointing": (False,),
+    "position_embedding_type": ("absolute",),
+    "problem_type": ("single_label_classification",),
+}
+"""What older versions of transformers wrote into every config, and what is the default anyway."""
+
+_EXPECTED_FILES = frozenset(
+    {
+        *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "hubpush.json"),
+        # transformers of other versions writes these; what they do to the tokenizer is compared.
+        *("special_tokens_map.json", "added_tokens.json", "generation_config.json"),
+    }
+)
+_LOADABLE = re.compile(
+    r"\.(json|py|safetensors|bin|pt|pth|ckpt|h5|keras|msgpack|ot|onnx|gguf|pkl|pickle|jinja|model)$", re.IGNORECASE
+)
 _OF_NO_MATTER = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
 
 
@@ -89,6 +106,23 @@ class Published:
         self._logits: tuple[Logits, ...] = model_class.logits
         self._torch = torch
         self._model = model.eval()
+
+    def require_sizes(self, expected: Mapping[str, Any], whose: str) -> None:
+        """Check that the folder is of some sizes, before anything of another shape is computed.
+
+        Args:
+            expected: Sizes by their keys in a config.
+            whose: Whose sizes they are.
+
+        Raises:
+            ParityError: It is of others.
+        """
+        found = {key: getattr(self.config, key, None) for key in expected}
+        odd = [f"{key} {found[key]} and {expected[key]}" for key in expected if found[key] != expected[key]]
+        if odd:
+            raise ParityError(
+                f"it is another shape than {whose}: {', '.join(odd)}", hint="is it made from this very checkpoint?"
+            )
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.int32]], dtype: str) -> dict[str, npt.NDArray[Any]]:
         """Outputs by the names that the reference uses, computed in `float64` or `float32`."""
@@ -175,25 +209,43 @@ def load_config(folder: Path) -> Any:
         raise _other_model(named_class(folder), str(error).splitlines()[0]) from None
 
 
-def config_differences(folder: Path, config: Any, expected: Mapping[str, Any]) -> tuple[str, ...]:
+def strangers(names: Iterable[str], known: Collection[str] = _EXPECTED_FILES) -> list[str]:
+    """Files that somebody's loader reads, other weights, code, adapters, and that nothing here looks at.
+
+    Args:
+        names: Paths in a folder or repo.
+        known: What is looked at.
+    """
+    return sorted(name for name in names if name not in known and _LOADABLE.search(name))
+
+
+def config_differences(
+    folder: Path, config: Any, expected: Mapping[str, Any], ignored: Collection[str] = ()
+) -> tuple[str, ...]:
     """What config.json says otherwise than it ought to, key by key, in words; what outputs judge is left to them.
 
     Args:
         folder: The model folder.
         config: What AutoConfig loaded from it.
         expected: The config that the checkpoint asks for.
+        ignored: Keys that the original code reads nowhere.
     """
     own = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     wanted = type(config)(**{k: v for k, v in expected.items() if k != "architectures"}).to_dict()
     found = config.to_dict() | {key: value for key, value in own.items() if key not in config.to_dict()}
-    skipped = _JUDGED_BY_OUTPUTS | _OF_NO_MATTER
+    skipped = _JUDGED_BY_OUTPUTS | _OF_NO_MATTER | set(ignored)
     wrong = [
         f"{key} is {_short(found.get(key))} instead of {_short(wanted.get(key))}"
         for key in sorted(found.keys() | wanted.keys())
-        if key not in skipped and found.get(key) != wanted.get(key)
+        if key not in skipped and not is_alike(key, found.get(key), wanted.get(key))
     ]
     dtype = own.get("dtype", own.get("torch_dtype", "float32"))
     return (*wrong, *([f"dtype is {_short(dtype)} instead of 'float32'"] if dtype != "float32" else []))
+
+
+def is_alike(key: str, one: object, other: object) -> bool:
+    """Whether two values of a config's key mean the same, an absent one being what it is by default."""
+    return one == other or {repr(one), repr(other)} <= {"None", *map(repr, _INERT.get(key, ()))}
 
 
 def _short(value: object) -> str:
@@ -207,16 +259,16 @@ _HINT = "is it the folder that was meant? nothing was pushed"
 @contextmanager
 def loading(folder: Path) -> Iterator[None]:
     """What transformers and its libraries raise over a folder, as an error of parity."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
-    builtin = (AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
     try:
         yield
-    except (*builtin, SafetensorError, StrictDataclassError) as error:
+    except HubpushError:
+        raise
+    # tokenizers raises a plain Exception, pickle and protobuf their own, and what an odd config makes of a model is
+    # any error of Python's: what other people's libraries raise over a folder has no narrower name.
+    except Exception as error:  # noqa: BLE001
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ParityError(
-            f"transformers cannot load {folder.name}: {why.replace(str(folder), folder.name)}", hint=_HINT
+            f"transformers cannot load or run {folder.name}: {why.replace(str(folder), folder.name)}", hint=_HINT
         ) from None
 
 

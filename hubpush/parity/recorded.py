@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hubpush.errors import ParityError
+from hubpush.errors import DriftError
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def compare(folder: Path, record: Mapping[str, Any]) -> Iterator[Finding]:
     Raises:
         MissingExtraError: torch or transformers are not installed.
         ParityError: transformers cannot load the folder.
+        DriftError: The samples are none.
     """
     import numpy as np
 
@@ -63,20 +64,25 @@ def compare(folder: Path, record: Mapping[str, Any]) -> Iterator[Finding]:
     from hubpush.parity.published import Published, quiet
 
     model, samples, parity = record["model"], record["samples"], record["parity"]
+    if not samples["batches"] or any(not batch.get("outputs") for batch in samples["batches"]):
+        yield Finding("samples", "recorded outputs", "none", False)
     classes = ARCHITECTURES[model["architecture"]].classes
     model_class = next(one for one in classes if one.name == model["class"])
     loaded = Published(folder, frozenset(model["heads"]), model_class)
     wrong = [f"{kind}: {', '.join(keys[:3])}" for kind, keys in loaded.loading.items() if keys]
     yield Finding("loading", "every tensor has its place", "; ".join(wrong) or "every tensor has its place", not wrong)
-    with quiet():
-        yield _ids(loaded.tokenizer, samples)
+    try:
+        with quiet():
+            yield _ids(loaded.tokenizer, samples)
+    except _ODD as error:
+        raise _unusable(error) from None
     tolerances = {
         row["output"]: row["tolerance"]
         for reference in parity["references"]
         if reference["reference"] == "graph" and reference["as_published"] and reference["dtype"] == "float64"
         for row in reference["outputs"]
     }
-    gaps: dict[str, float] = {}
+    gaps, most = dict[str, float](), dict[str, float]()
     try:
         for batch in samples["batches"]:
             inputs = {name: np.asarray(rows, dtype=np.int32) for name, rows in batch["inputs"].items()}
@@ -87,16 +93,26 @@ def compare(folder: Path, record: Mapping[str, Any]) -> Iterator[Finding]:
                     continue
                 now = rows[name].reshape(-1)[np.asarray(sample["places"], dtype=int)]
                 then = np.asarray([float("nan") if v is None else v for v in sample["values"]], dtype=np.float64)
+                most[name] = max(most.get(name, 1.0), float(np.nan_to_num(np.abs(then)).max()))
                 off = np.where(np.isnan(then) & ~np.isfinite(now), 0.0, np.abs(now - then))
                 gaps[name] = max(gaps.get(name, 0.0), float(np.nan_to_num(off, nan=np.inf).max()))
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise ParityError(
-            f"the recorded samples cannot be run: {str(error).splitlines()[0]}",
-            hint="was hubpush.json edited? with --source it is proven again",
-        ) from None
+    except _ODD as error:
+        raise _unusable(error) from None
     for name, gap in gaps.items():
-        allowed = tolerances.get(name, 1e-12)
+        # Never more than a manifest's word and what float64 can be off by: it could have been edited.
+        allowed = min(tolerances.get(name, 1e-12), 1e-12 * most.get(name, 1.0))
         yield Finding(name, f"within {allowed:.1e}", f"{gap:.1e}", gap <= allowed)
+
+
+_ODD = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What samples that were edited make of the computation."""
+
+
+def _unusable(error: Exception) -> DriftError:
+    why = (str(error).splitlines() or [type(error).__name__])[0]
+    return DriftError(
+        f"the recorded samples cannot be used: {why}", hint="was hubpush.json edited? with --source it is proven again"
+    )
 
 
 def _ids(tokenizer: Any, samples: Mapping[str, Any]) -> Finding:

@@ -19,6 +19,7 @@ Tolerances:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -85,7 +86,7 @@ class Difference:
             "output": self.output,
             "shape": list(self.shape),
             "max_abs": self.max_abs,
-            "max_rel": self.max_abs / self.scale if self.scale else 0.0,
+            "max_rel": min(self.max_abs / self.scale, sys.float_info.max) if self.scale else 0.0,
             "mean_abs": self.mean_abs,
             "min_cosine": self.min_cosine,
             "tolerance": self.tolerance,
@@ -305,6 +306,7 @@ class ParityReport:
         config: What config.json says otherwise than the checkpoint asks for, in words.
         environment: Versions, machine, threads.
         samples: The probes' ids and some float64 outputs of the published model, for later checks.
+        strangers: Files in the folder that other loaders read, and that nothing here compares.
     """
 
     activation: str
@@ -315,14 +317,17 @@ class ParityReport:
     environment: Mapping[str, Any]
     samples: Mapping[str, Any]
     config: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
 
     def failures(self) -> list[str]:
         """What is wrong, in words, the first cause first; empty if nothing is."""
         wrong = [f"loading reports {kind} keys: {', '.join(keys[:5])}" for kind, keys in self.loading.items() if keys]
         wrong += [f"config.json: {text}" for text in self.config]
+        if self.strangers:
+            wrong.append(f"files that loaders read and nothing compares: {', '.join(self.strangers[:5])}")
         wrong += self.weights.failures() if self.weights is not None else []
         wrong += self.tokenizer.failures() if self.tokenizer is not None else []
-        return wrong + [text for reference in self.references for text in reference.failures()]
+        return list(dict.fromkeys(wrong + [text for r in self.references for text in r.failures()]))
 
     @property
     def verdict(self) -> Verdict:
@@ -340,9 +345,13 @@ class ParityReport:
         failures = self.failures()
         if failures:
             lines = "".join(f"\n  {failure}" for failure in failures)
-            raise ParityError(
-                f"the published folder does not compute what the original does:{lines}", hint=self._cause()
+            others = {text for r in self.references if r.reference != "graph" for text in r.failures()}
+            what = (
+                "the folder computes what the original does, and a reference differs from it as nobody declared"
+                if others.issuperset(failures)
+                else "the folder does not compute what the original does"
             )
+            raise ParityError(f"{what}:{lines}", hint=self._cause())
 
     def _cause(self) -> str:
         graph = [r for r in self.references if r.reference == "graph"]
@@ -359,6 +368,8 @@ class ParityReport:
                 "only texts with padding differ: the original masks padding with -10000, which is no infinity, and"
                 " attention scores beyond that see through it; was this model trained?"
             )
+        if self.tokenizer is not None and self.tokenizer.shifted is not None:
+            return "take vocab.txt and tokenizer.json from one source, the checkpoint's"
         if self.tokenizer is not None and self.tokenizer.first_difference is not None:
             return "is `cased` right for this vocabulary? nothing was pushed"
         if all(r.verdict != "fail" for r in graph) and any(r.verdict == "fail" for r in self.references):
@@ -366,7 +377,7 @@ class ParityReport:
                 "the original's own outputs are right: a reference that is known to differ is declared in a family file"
                 " (`divergences`), one that is not tells of something to look at; nothing was pushed"
             )
-        return "nothing was pushed; --force publishes it all the same, and the card then says so"
+        return "nothing was pushed; `convert-and-upload --force` publishes all the same, and the card then says so"
 
     def to_json(self) -> dict[str, Any]:
         """The report as `--json` and hubpush.json have it."""
@@ -379,5 +390,6 @@ class ParityReport:
             "tokenizer": None if self.tokenizer is None else self.tokenizer.to_json(),
             "loading": {kind: list(keys) for kind, keys in self.loading.items()},
             "config": list(self.config),
+            "strangers": list(self.strangers),
             "environment": dict(self.environment),
         }

@@ -311,7 +311,7 @@ def compare(folder: Path, auto: Any, config: Any, vocab: Path, *, cased: bool) -
         identical=identical,
         first_difference=first_difference,
         shifted=_shifted(folder, auto, alone, reference.vocab),
-        settings=tuple(_settings(auto, alone, config, reference.vocab)),
+        settings=(*_settings(auto, alone, config, reference.vocab), *_parts(folder, first_difference, cased)),
         known=dict(known.most_common()),
     )
 
@@ -389,13 +389,41 @@ def _shifted(folder: Path, auto: Any, alone: Any, vocab: Mapping[str, int]) -> s
     tables = {
         "AutoTokenizer": auto.get_vocab(),
         "tokenizer.json": alone.get_vocab(),
-        "vocab.txt": load_vocab(folder / "vocab.txt"),
     }
+    if (folder / "vocab.txt").exists():  # transformers 5 does not write it
+        tables["vocab.txt"] = load_vocab(folder / "vocab.txt")
     for name, table in tables.items():
-        if table != vocab:
+        # A line of white space alone, which no text can give, is stripped to nothing by Google's code.
+        if {token: n for token, n in table.items() if token.strip()} != {t: n for t, n in vocab.items() if t.strip()}:
             line = next((n for token, n in vocab.items() if table.get(token) != n), len(vocab))
             return f"{name}, from line {line + 1} on"
     return None
+
+
+def _parts(folder: Path, first_difference: Mapping[str, Any] | None, cased: bool) -> Iterator[str]:
+    """What is built otherwise without showing on any of the texts, in words."""
+    if first_difference is None:
+        data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        normalizer = {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": not cased,
+        }
+        found = data.get("normalizer")
+        if isinstance(found, dict) and found.get("strip_accents") is (not cased):
+            found = {**found, "strip_accents": None}  # what None means, said
+        expected = {"normalizer": normalizer, "pre_tokenizer": {"type": "BertPreTokenizer"}}
+        for part, wanted in expected.items():
+            if (found if part == "normalizer" else data.get(part)) != wanted:
+                yield f"the {part} of tokenizer.json is another"
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    if "auto_map" in settings:
+        yield "tokenizer_config.json names code of its own (auto_map)"
 
 
 def _settings(auto: Any, alone: Any, config: Any, vocab: Mapping[str, int]) -> Iterable[str]:
@@ -417,6 +445,14 @@ def _settings(auto: Any, alone: Any, config: Any, vocab: Mapping[str, int]) -> I
             yield f"the decoder of {name} is {seen} instead of WordPiece with '##'"
         if extra := {token.content for token in backend.get_added_tokens_decoder().values()} - {*SPECIAL_TOKENS}:
             yield f"{name} adds tokens: {', '.join(sorted(extra)[:5])}"
+    text = "[MASK]"
+    in_text = {
+        "AutoTokenizer": auto(text, add_special_tokens=False)["input_ids"],
+        "tokenizer.json": alone.encode(text, add_special_tokens=False).ids,
+    }
+    for name, ids in in_text.items():
+        if vocab[text] not in ids:
+            yield f"{name} does not take {text} in a text for the token"
     for what, setting in (("truncates", alone.truncation), ("pads", alone.padding)):
         if setting is not None:
             yield f"tokenizer.json {what} what it encodes: {setting}"
