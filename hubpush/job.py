@@ -338,8 +338,8 @@ def failed(job: Job, error: HubpushError, seconds: Mapping[str, float] | None = 
 
 
 def _parity_summary(build: Build) -> dict[str, Any]:
-    """The verdict, and the float64 output with the largest difference from the original."""
-    worst = None
+    """The verdict, the float64 output with the largest difference from the original, and what is known to differ."""
+    worst, known = None, dict[str, None]()
     for reference in build.parity["references"] if build.parity is not None else []:
         is_proof = reference["reference"] == "graph" and reference["as_published"] and reference["dtype"] == "float64"
         if is_proof and (found := reference["worst"]) is not None:
@@ -349,4 +349,8 @@ def _parity_summary(build: Build) -> dict[str, Any]:
                 "tolerance": found["tolerance"],
                 "dtype": "float64",
             }
-    return {"verdict": build.verdict, "worst": worst}
+        if reference["verdict"] == "known-divergence":
+            name, source = reference["reference"], reference.get("source")
+            label = name if source is None else f"{name}={source}"
+            known |= dict.fromkeys(f"{label}, {kind}" for kind in reference.get("differences", {}))
+    return {"verdict": build.verdict, "worst": worst, "known": list(known)}

@@ -159,6 +159,7 @@ class Reference(TypedDict):
 
     reference: str
     source: NotRequired[str | None]
+    differences: NotRequired[dict[str, str]]
     dtype: str
     activation: str | None
     as_published: bool

@@ -98,6 +98,9 @@ def summary(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: 
     for sentence in dict.fromkeys(s for o in outcomes for s in o.assumed):
         say(f"Assumed: {sentence}")
     for outcome in outcomes:
+        for known in (outcome.parity or {}).get("known", ()):
+            say(f"Known to differ: {outcome.name} from {known}; the card says why, and by how much")
+    for outcome in outcomes:
         if outcome.error:
             say(f"\nError: {outcome.name}: {redact(str(outcome.error['message']))}")
             say(f"Hint: {redact(str(outcome.error['hint']))}")

@@ -412,7 +412,10 @@ def test_the_main_job_takes_references_and_the_card_shows_them(run: Run, place: 
     (released,) = json.loads(result.out)["releases"]
     assert (released["status"], released["version"]) == ("published", "1.0.1"), result.err
     assert released["parity"]["verdict"] == "known-divergence"
+    assert released["parity"]["known"] == ["tfhub=module, weights"]
     assert released["memory"] > 1e8
+    shown = run("convert-and-upload", *common, *asked)
+    assert "Known to differ: tiny from tfhub=module, weights; the card says why" in shown.err
     assert json.loads(run("convert-and-upload", *common, *asked, "--json").out)["releases"][0]["status"] == "unchanged"
     # Asking for less takes nothing away.
     assert json.loads(run("convert-and-upload", *common, "--json").out)["releases"][0]["status"] == "unchanged"

@@ -41,8 +41,6 @@ __all__ = ["DEFAULT", "Asked", "Original", "ParityReport", "environment", "measu
 
 _SAMPLES = 16
 
-_EXTRA = {"keras_hub": "keras"}
-
 
 @dataclass(frozen=True)
 class Original:
@@ -93,7 +91,7 @@ def require_installed(asked: Sequence[Asked] = DEFAULT) -> None:
     needed = dict.fromkeys(package for one in asked for package in PACKAGES[one.name])
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        extra = _EXTRA.get(missing[0], "parity") if len(missing) == 1 else "all"
+        extra = "parity" if "keras_hub" not in missing else "keras" if len(missing) == 1 else "all"
         raise MissingExtraError(
             f"parity needs {', '.join(missing)}",
             hint=f'pip install "hubpush[{extra}]" (in a checkout: ".[{extra}]"); --no-parity publishes without proof,'
