@@ -562,7 +562,7 @@ def verify(
 ) -> None:
     """Download a version; compare its files with its manifest's digests, its ids and outputs with the recorded ones.
 
-    Digests need neither TensorFlow, torch nor transformers. With --source the whole proof is run again.
+    Digests need neither TensorFlow, torch nor transformers. With --source the proof (graph, tokenizer) is run again.
     """
     from hubpush import catalog, job, proof, run
     from hubpush.source import Texts

@@ -275,6 +275,7 @@ def record(
     reading: Reading,
     report: parity.ParityReport | None,
     *,
+    weights: Mapping[str, manifest.File] | None = None,
     sha256: str | None = None,
     nonfinite: bool = False,
 ) -> Build:
@@ -288,10 +289,11 @@ def record(
         folder: The converted files.
         reading: What the checkpoint was read as.
         report: What was measured on the folder, or None.
+        weights: Digests of the checkpoint's index and data files, if they are known already.
         sha256: Digest of model.safetensors, if it is known already.
         nonfinite: Whether NaN and infinite weights were allowed.
     """
-    digests = {path.name: manifest.describe(path) for path in files.weights()}
+    digests = dict(weights or {path.name: manifest.describe(path) for path in files.weights()})
     texts = {role: manifest.describe(path) for role, path in files.texts().items()}
     for role, path in files.texts().items():
         digests[path.name if path.name not in digests else f"{path.name} ({role})"] = texts[role]
@@ -362,7 +364,8 @@ def _build(job: Job, remote: publish.Remote, tell: Tell, seconds: dict[str, floa
 
     with source.opened(archive, job.folder / "source", job.texts) as files:
         with _timed("convert", job, tell, seconds):
-            _check_data(release, {path.name: manifest.describe(path) for path in files.weights()})
+            weights = {path.name: manifest.describe(path) for path in files.weights()}
+            _check_data(release, weights)
             texts = {role: manifest.describe(path).sha256 for role, path in files.texts().items()}
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -383,6 +386,7 @@ def _build(job: Job, remote: publish.Remote, tell: Tell, seconds: dict[str, floa
             folder,
             converted.reading,
             report,
+            weights=weights,
             sha256=converted.sha256,
             nonfinite=options.allow_nonfinite,
         )
