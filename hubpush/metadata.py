@@ -271,7 +271,7 @@ def _listed(vocabulary: str, severity: Severity) -> Check:
         for name, text in _texts(field, value):
             if text not in known:
                 fix = _near(text, known, f"use one of the Hub's {len(known)}, such as {', '.join(known[:4])}")
-                yield Problem(severity, name, f"{name} is {text!r}, which is not one the Hub knows", fix)
+                yield Problem(severity, name, f'"{name}" must be one of those the Hub knows, not {text!r}', fix)
 
     return check
 

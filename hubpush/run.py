@@ -174,14 +174,18 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
 
 
 @contextmanager
-def hub(target: str | None) -> Iterator[tuple[str | None, bool]]:
+def hub(target: str | None, *, make: bool = True) -> Iterator[tuple[str | None, bool]]:
     """The Hub that a person means: a URL, a directory (an embedded Hub runs for the time of the block), or the default.
+
+    Args:
+        target: What `--hub` says.
+        make: Whether a directory that does not exist is made; what only reads would find nothing in it.
 
     Yields:
         The endpoint, or None for the default, and whether it is an embedded Hub.
 
     Raises:
-        UsageError: `target` is neither.
+        UsageError: `target` is neither, or a directory that should exist.
     """
     if target is None:
         yield None, False
@@ -197,6 +201,8 @@ def hub(target: str | None) -> Iterator[tuple[str | None, bool]]:
         raise UsageError(f"--hub {target} is no URL", hint=f"did you mean --hub http://{target}?")
     elif Path(target).is_file():
         raise UsageError(f"--hub {target} is a file", hint="give a directory (it is created), or a URL")
+    elif not make and not Path(target).is_dir():
+        raise UsageError(f"--hub {target} does not exist", hint="give the directory of an embedded Hub, or a URL")
     else:
         from hubpush import localhub
 

@@ -134,7 +134,14 @@ def test_ids_are_found_in_any_case_and_listed_in_pages(api: HfApi, url: str) -> 
     status, headers, body = send(f"{url}/api/models?limit=3", token=None)
     assert (status, len(json.loads(body)), "link" in headers) == (200, 3, False)  # the private one is not counted
     status, headers, body = send(f"{url}/api/models?limit=2")
-    assert 'cursor=other%2Fb>; rel="next"' in headers["link"]
+    assert headers["link"].endswith('/api/models?limit=2&p=1>; rel="next"')
+    _, headers, rest = send(headers["link"].partition(">")[0].removeprefix("<"))
+    assert ([m["id"] for m in json.loads(body)], [m["id"] for m in json.loads(rest)], "link" in headers) == (
+        [REPO, "other/b"], ["other/c", "other/d"], False
+    )  # fmt: skip
+    release(api)
+    assert [m.id for m in api.list_models(filter="license:mit")] == [REPO]
+    assert next(iter(api.list_models(sort="last_modified", expand=["lastModified"]))).id == REPO
     api.update_repo_settings("other/d", visibility="public")
     assert HfApi(endpoint=url, token=False).model_info("other/d").private is False
     api.delete_repo("other/d")
@@ -425,14 +432,18 @@ def test_what_is_missing_is_named(api: HfApi, url: str) -> None:
         api.create_repo("acme/data", repo_type="dataset")
     assert error.value.response.status_code == 501
     for address, name in (
-        ("/api/datasets/acme/data", "dataset"), (f"/api/models/{REPO}/discussions", "pull requests"),
-        (f"/api/models/{REPO}/xet-write-token/main", "HF_HUB_DISABLE_XET=1"), ("/api/collections", "collections"),
-        (f"/{REPO}.git/info/refs", "git over HTTP"), ("/api/nothing", "/api/nothing"),
+        ("/api/datasets/acme/data", "dataset"), ("/api/spaces/acme/demo", "Spaces"),
+        ("/api/settings/webhooks", "webhooks"), (f"/api/models/{REPO}/user-access-request/pending", "gated"),
+        (f"/api/models/{REPO}/lfs-files", "LFS files"), ("/api/models?gated=true", "gated"),
+        (f"/{REPO}.git/info/refs?service=git-receive-pack", "git push"), (f"/{REPO}.git/info/refs", "dumb protocol"),
+        ("/api/nothing", "/api/nothing"),
     ):  # fmt: skip
         status, headers, body = send(url + address)
         assert (status, name in headers["x-error-message"], name in json.loads(body)["error"]) == (501, True, True)
-    with pytest.raises(HfHubHTTPError, match="pull requests"):
-        api.create_commit(REPO, [Add("a", b"a")], commit_message="m", create_pr=True)
+    with pytest.raises(HfHubHTTPError, match="squashing"):
+        api.super_squash_history(REPO)
+    with pytest.raises(HfHubHTTPError, match="gated"):
+        api.update_repo_settings(REPO, gated="auto")
     with pytest.raises(BadRequestError, match="Unknown expand"):
         api.model_info(REPO, expand=["nonsense"])
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
+from typing import Any
 from urllib.parse import quote
 
 import nh3
@@ -64,6 +65,45 @@ def repository(view: View) -> str:
         f"<article>{_rendered(view.card, files)}</article>"
         f"<h2>Files</h2><table>{listed}</table><h2>Commits</h2><ul>{past}</ul>",
     )
+
+
+def discussion(repo_id: str, found: Mapping[str, Any]) -> str:
+    """A discussion or pull request as `community.details` gives it: comments, events, and the diff."""
+    kind = "pull request" if found["isPullRequest"] else "discussion"
+    clash = found.get("filesWithConflicts") or []
+    body = "".join(f"<p>Conflict: <code>{escape(str(path))}</code></p>" for path in clash)
+    for event in found["events"]:
+        data, who = event["data"], f"{event['author']['name']}, {event['createdAt'][:16]}"
+        if event["type"] == "comment":
+            body += f"<article><small>{escape(who)}</small>{_rendered(data['latest']['raw'], '')}</article>"
+        elif event["type"] == "commit":
+            address = f"/{repo_id}/commit/{data['oid']}"
+            body += f"<p>{_link(address, data['oid'][:8])} {escape(data['subject'])} <small>{escape(who)}</small></p>"
+        else:
+            to = escape(data.get("status") or data.get("to") or "")
+            body += f"<p>{escape(event['type'])}: {to} <small>{escape(who)}</small></p>"
+    asked = "?diff=1" if found["isPullRequest"] else ""
+    diff = (
+        f"<h2>Changes</h2><pre>{escape(found['diff'])}</pre>"
+        if "diff" in found
+        else _link(asked, "Changes" if asked else "")
+    )
+    return _page(
+        f"{found['title']} · {repo_id}",
+        f"<p>{_link(f'/{repo_id}', repo_id)}</p><h1>{escape(found['title'])}</h1>"
+        f"<p><b>{escape(found['status'])}</b> {kind} #{found['num']}</p>{body}{diff}",
+    )
+
+
+def collection(found: Mapping[str, Any]) -> str:
+    """A collection as `collections.one` gives it."""
+    rows = "".join(
+        f"<li>{_link('/' + item['id'], item['id']) if item['type'] == 'model' else escape(item['id'])} "
+        f"<small>{escape((item.get('note') or {}).get('text') or '')}</small></li>"
+        for item in found["items"]
+    )
+    about = f"<p>{escape(found.get('description') or '')}</p><ol>{rows}</ol>"
+    return _page(found["title"], f"<p>{_link('/', 'Embedded Hub')}</p><h1>{escape(found['title'])}</h1>{about}")
 
 
 def _link(address: str, text: str) -> str:

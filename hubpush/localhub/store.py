@@ -1,4 +1,7 @@
-"""What the embedded Hub keeps: bare git repositories (`models/<ns>/<name>.git`) and LFS files (`lfs/ab/cd/<sha256>`).
+"""What the embedded Hub keeps: git repositories, LFS files, and small JSON documents.
+
+The repositories are bare (`models/<ns>/<name>.git`) with settings and discussions inside; LFS files are
+`lfs/ab/cd/<sha256>`; collections and old names of repositories stand beside them.
 
 Every writer, in whatever thread or process, holds one operating-system lock (`lock`), which a killed process gives
 back by itself. Inside it a branch still moves by compare-and-swap, because `git push` into the directory does not know
@@ -16,6 +19,7 @@ import secrets
 import shutil
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,10 +28,11 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dulwich.errors import NotGitRepository
 from dulwich.file import FileLocked
+from dulwich.graph import find_merge_base
 from dulwich.index import commit_tree
 from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, ShaFile, Tag
@@ -41,22 +46,22 @@ else:
     import fcntl
 
 USER = "local"
-_AUTHOR = b"local <local@localhost>"
 _TEMPORARY_SECONDS = 24 * 3600
 _STALE_LOCK_SECONDS = 5
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d{1,18})\n", re.ASCII
 )
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
+NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _REF_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,199}")
-_SHA = re.compile(r"[0-9a-f]{40}")
+_REQUEST = re.compile(r"refs/pr/[1-9][0-9]{0,8}")
+_SHA, _SHORT_SHA = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{7,40}")
 _LFS_PATTERNS = (
     "*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gz *.h5 *.joblib *.lfs.* *.mlmodel *.model *.msgpack *.npy *.npz *.onnx "
     "*.ot *.parquet *.pb *.pickle *.pkl *.pt *.pth *.rar *.safetensors saved_model/**/* *.tar.* *.tar *.tflite *.tgz "
     "*.wasm *.xz *.zip *.zst *tfevents*"
 )  # the .gitattributes of a new model repository on the Hub
 # First segments of the Hub's own addresses, which therefore cannot be namespaces.
-RESERVED = ("api", "datasets", "spaces", "kernels", "collections", "oauth", "lfs")
+RESERVED = ("api", "datasets", "spaces", "kernels", "buckets", "collections", "oauth", "cas", "v1")
 
 T = TypeVar("T")
 ObjectT = TypeVar("ObjectT", bound=ShaFile)
@@ -95,7 +100,8 @@ class Change:
 
 
 _MARKER = ".embedded-hub"
-_OWN = {_MARKER, "models", "lfs", "tmp"}
+_UNFINISHED = "tmp_obj_"  # a name that git knows, and prunes
+_OWN = {_MARKER, "models", "lfs", "xet", "tmp", "lock"}
 
 
 class Store:
@@ -104,13 +110,18 @@ class Store:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._blobs: dict[bytes, tuple[int, str, int]] = {}  # by content, so never out of date
+        self._held = threading.local()
         directory.mkdir(parents=True, exist_ok=True)
         # Another server may be making the same directory at this moment, so its own names do not count as foreign.
-        if {path.name for path in directory.iterdir()} - _OWN and not (directory / _MARKER).exists():
+        there = {path.name for path in directory.iterdir() if not path.name.startswith(_UNFINISHED)}
+        if there - _OWN and not (directory / _MARKER).exists():
             raise FileExistsError(errno.EEXIST, "it holds files that are not an embedded Hub's")
-        for name in _OWN - {_MARKER}:
+        for name in _OWN - {_MARKER, "lock"}:
             (directory / name).mkdir(exist_ok=True)
-        (directory / _MARKER).touch()
+        with self.writing():
+            if not (directory / _MARKER).exists() or not (directory / _MARKER).stat().st_size:
+                _replace(directory / _MARKER, secrets.token_bytes(32))
+                (directory / _MARKER).chmod(0o600)
         for left in (directory / "tmp").iterdir():  # of killed processes; another server may be using a younger one
             try:
                 ours = re.fullmatch("[0-9a-f]{32}", left.name)
@@ -119,6 +130,11 @@ class Store:
             except FileNotFoundError:
                 pass  # another server was faster
 
+    @property
+    def secret(self) -> bytes:
+        """What this Hub signs addresses with: one of its own, kept, so that they are good after a restart too."""
+        return (self.directory / _MARKER).read_bytes()
+
     # Repositories
 
     def repos(self) -> list[str]:
@@ -126,22 +142,25 @@ class Store:
         return sorted(
             f"{path.parent.name}/{path.name.removesuffix('.git')}"
             for path in (self.directory / "models").glob("*/*.git")
-            if _NAME.fullmatch(path.parent.name) and _NAME.fullmatch(path.name.removesuffix(".git"))
+            if NAME.fullmatch(path.parent.name) and NAME.fullmatch(path.name.removesuffix(".git"))
         )
 
     def find(self, repo_id: str) -> str | None:
         """The id as it was created: the Hub looks ids up without regard to case."""
         return next((known for known in self.repos() if known.lower() == repo_id.lower()), None)
 
-    def create(self, repo_id: str, *, private: bool) -> None:
+    def moved(self, repo_id: str) -> str | None:
+        """The present id of a repository that had this one before it was moved."""
+        renamed = self.read("moved.json")
+        for _ in range(len(renamed)):
+            if (known := self.find(repo_id)) or (repo_id := str(renamed.get(repo_id.lower(), ""))) == "":
+                return known
+        return self.find(repo_id)
+
+    def create(self, repo_id: str, *, private: bool, author: str = USER) -> None:
         """Make a repository with the Hub's initial commit, or raise 409."""
-        namespace, _, name = repo_id.partition("/")
-        for part in (namespace, name):
-            if not _NAME.fullmatch(part) or "--" in part or ".." in part or part.lower().endswith((".git", ".ipynb")):
-                raise HubError(400, f"Invalid repo id {repo_id!r}: letters, digits, '-', '_' and '.' are allowed")
-        if namespace.lower() in RESERVED:
-            raise HubError(400, f"{namespace!r} cannot be a namespace")
-        with self._writing():
+        _check_id(repo_id)
+        with self.writing():
             if known := self.find(repo_id):
                 raise HubError(409, f"You already created this model repo: {known}")
             made = self._temporary()
@@ -149,17 +168,34 @@ class Store:
                 lines = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in _LFS_PATTERNS.split())
                 objects = MemoryObjectStore()
                 objects.add_object(blob := Blob.from_string(lines.encode()))
-                commit = _commit(objects, {b".gitattributes": (0o100644, blob.id)}, [], "initial commit")
+                commit = _commit(objects, {b".gitattributes": (0o100644, blob.id)}, [], "initial commit", author)
                 _write_objects(repo, objects)
                 repo.refs.add_if_new(Ref(b"refs/heads/main"), commit)
-            _replace(made / "hub.json", _settings(private, _iso(time.time())))
-            final = self._path(repo_id)
-            final.parent.mkdir(exist_ok=True)
+            _replace(made / "hub.json", _settings(private, iso(time.time())))
+            self._place(made, repo_id)
+
+    def move(self, repo_id: str, new: str) -> None:
+        """Rename a repository; requests for the old id are led to the new one until something else has that id."""
+        _check_id(new)
+        with self.writing():
+            known = self.find(new)
+            if known is not None and known.lower() != repo_id.lower():
+                raise HubError(409, f"A model repository called {known} already exists")
+            with self.edit("moved.json") as renamed:  # first: a leftover of a kill here leads to what is still missing
+                renamed[repo_id.lower()] = new
+            self._place(self._path(repo_id), new)
+
+    def _place(self, made: Path, repo_id: str) -> None:
+        final = self._path(repo_id)
+        final.parent.mkdir(exist_ok=True)
+        try:
             made.rename(final)
+        except FileNotFoundError:
+            raise repo_not_found(repo_id) from None
 
     def delete(self, repo_id: str) -> None:
         """Remove a repository. Its LFS files stay: other repositories may hold the same content."""
-        with self._writing():
+        with self.writing():
             aside = self._temporary()
             try:
                 self._path(repo_id).rename(aside)
@@ -169,16 +205,33 @@ class Store:
 
     def settings(self, repo_id: str) -> dict[str, object]:
         """`private` and `createdAt`; defaults for a bare repository that someone put into the directory."""
-        try:
-            found: dict[str, object] = json.loads((self._path(repo_id) / "hub.json").read_bytes())
-        except FileNotFoundError:
-            return {"private": False, "createdAt": _iso(0)}
-        return found
+        return {"private": False, "createdAt": iso(0), **self.read("hub.json", repo_id)}
 
     def set_private(self, repo_id: str, private: bool) -> None:
         """Change the visibility."""
-        with self._writing(), self.open(repo_id):
-            _replace(self._path(repo_id) / "hub.json", _settings(private, str(self.settings(repo_id)["createdAt"])))
+        with self.edit("hub.json", repo_id) as settings:
+            settings["private"] = private
+
+    # Documents: whatever is kept as JSON
+
+    def read(self, name: str, repo_id: str = "") -> dict[str, Any]:
+        """A document of the Hub, or of one repository; an empty one when there is none."""
+        path = self._path(repo_id) / name if repo_id else self.directory / name
+        try:
+            found: dict[str, Any] = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return found
+
+    @contextmanager
+    def edit(self, name: str, repo_id: str = "") -> Iterator[dict[str, Any]]:
+        """Change a document: no other writer comes between, and it is kept whole at the end, or not at all."""
+        with self.writing():
+            if repo_id and not self._path(repo_id).is_dir():
+                raise repo_not_found(repo_id)
+            document = self.read(name, repo_id)
+            yield document
+            _replace((self._path(repo_id) if repo_id else self.directory) / name, json.dumps(document).encode())
 
     @contextmanager
     def open(self, repo_id: str) -> Iterator[Repo]:
@@ -213,37 +266,72 @@ class Store:
 
     # Writing
 
-    def commit(self, repo_id: str, branch: str, text: str, changes: Sequence[Change], parent: str) -> str:
-        """Add one commit to a branch; with `parent` (the first digits of its id), only if that is still the head."""
-        name = branch.removeprefix("refs/heads/").encode()
-        with self._writing(), self.open(repo_id) as repo:
-            moved = False
+    def commit(
+        self, repo_id: str, branch: str, text: str, changes: Sequence[Change], parent: str, author: str = USER
+    ) -> str:
+        """Add one commit to a branch or a pull request (`refs/pr/N`).
+
+        With `parent` (the first digits of its id) only if that is still the head; else 412.
+        """
+        with self.writing(), self.open(repo_id) as repo:
+            ref, moved = _head(branch), False
             while not moved:
-                head = repo.refs.as_dict(Ref(b"refs/heads")).get(Ref(name))
-                if head is None:
+                found = repo.refs.read_ref(ref) if check_ref_format(ref) else None
+                if found is None:
                     raise revision_not_found(branch)
+                head = ObjectID(found)
                 if not head.startswith(parent.encode()):
                     raise HubError(
                         412, "The branch was updated since you opened this page. Please refresh and try again."
                     )
                 objects = MemoryObjectStore()
-                tree = _tree(repo, get(repo, head, Commit).tree)
-                files = {path: value for path, value in tree.items() if not stat.S_ISDIR(value[0])}
+                files = _files(repo, head)
                 for change in changes:
                     self._apply(change, files, objects)
                 for path in files:
                     if any(path[:at] in files for at, char in enumerate(path) if char == ord("/")):
                         raise HubError(422, f"{path.decode()!r} stands below a file")
-                commit = _commit(objects, files, [head], text)
+                commit = _commit(objects, files, [head], text, author)
                 _write_objects(repo, objects)
-                moved = _patiently(partial(repo.refs.set_if_equals, Ref(b"refs/heads/" + name), head, commit))
+                moved = _patiently(partial(repo.refs.set_if_equals, ref, head, commit))
+        return commit.decode()
+
+    def open_request(self, repo_id: str, number: int, revision: str = "main") -> None:
+        """Make the reference `refs/pr/<number>` of a pull request, at the branch that it starts from."""
+        with self.writing(), self.open(repo_id) as repo:
+            head = repo.refs.read_ref(_head(revision)) if _REF_NAME.fullmatch(revision) else None
+            if head is None:
+                raise revision_not_found(revision)
+            # Whatever a killed writer left under this number is replaced.
+            _patiently(partial(repo.refs.set_if_equals, Ref(f"refs/pr/{number}".encode()), None, ObjectID(head)))
+
+    def merge_request(self, repo_id: str, number: int, text: str, author: str = USER) -> str:
+        """Merge `refs/pr/<number>` into main, file by file, and return the commit.
+
+        What changed on one side since the common ancestor is taken.
+
+        Raises:
+            HubError: 409, both sides changed a file (`conflicts` names them); 404, there is no such request.
+        """
+        with self.writing(), self.open(repo_id) as repo:
+            moved = False
+            while not moved:
+                ours, theirs = resolve(repo, "refs/heads/main"), resolve(repo, f"refs/pr/{number}")
+                files, clashing = _merged(repo, ours, theirs)
+                if clashing:
+                    raise HubError(409, f"Both sides changed: {', '.join(clashing)}", conflicts=clashing)
+                objects = MemoryObjectStore()
+                commit = _commit(objects, files, [ours, theirs], text, author)
+                _write_objects(repo, objects)
+                moved = _patiently(partial(repo.refs.set_if_equals, Ref(b"refs/heads/main"), ours, commit))
         return commit.decode()
 
     def _apply(self, change: Change, files: dict[bytes, tuple[int, ObjectID]], objects: MemoryObjectStore) -> None:
         path = change.path.encode()
         if change.kind in ("deletedFile", "deletedFolder"):
             inside = path.rstrip(b"/") + b"/"
-            gone = [p for p in files if p.startswith(inside)] if change.kind == "deletedFolder" else [path]
+            # The Hub takes a folder under `deletedFile` too.
+            gone = [path] if path in files else [p for p in files if p.startswith(inside)]
             if not gone or gone[0] not in files:
                 raise HubError(404, f"A file with this name doesn't exist: {change.path}", "EntryNotFound")
             for name in gone:
@@ -260,14 +348,19 @@ class Store:
         objects.add_object(blob)
         files[path] = (files[path][0] if path in files else 0o100644, blob.id)
 
-    def create_ref(self, repo_id: str, kind: str, name: str, revision: str, text: str = "") -> None:
+    def create_ref(self, repo_id: str, kind: str, name: str, revision: str, text: str = "", author: str = USER) -> None:
         """Create a branch (`heads`) or tag (`tags`), an annotated one when there is a text; 409 when it exists."""
-        ref = _ref(kind, name)
-        with self._writing(), self.open(repo_id) as repo:
-            target = resolve(repo, revision)
+        with self.writing(), self.open(repo_id) as repo:
+            target = resolve(repo, revision)  # before the name, as the Hub does
+            ref = _ref(kind, name)
             if text and repo.refs.read_ref(ref) is None:
                 tag = Tag()
-                tag.name, tag.tagger, tag.tag_time, tag.tag_timezone = name.encode(), _AUTHOR, int(time.time()), 0
+                tag.name, tag.tagger, tag.tag_time, tag.tag_timezone = (
+                    name.encode(),
+                    _person(author),
+                    int(time.time()),
+                    0,
+                )
                 tag.object, tag.message = (Commit, target), _message(text)
                 objects = MemoryObjectStore()
                 objects.add_object(tag)
@@ -275,8 +368,8 @@ class Store:
                 target = tag.id
             try:
                 created = _patiently(partial(repo.refs.add_if_new, ref, target))
-            except (NotADirectoryError, FileNotFoundError):  # "a/b" beside an existing "a"
-                created = False
+            except (NotADirectoryError, FileNotFoundError, IsADirectoryError):  # "a/b" beside "a", or the other way
+                raise HubError(409, f"Reference {ref.decode()} cannot stand beside one above or below it") from None
             if not created:
                 raise HubError(409, f"Reference {ref.decode()} already exists")
 
@@ -284,7 +377,7 @@ class Store:
         """Delete a branch or a tag; the main branch stays."""
         if (kind, name) == ("heads", "main"):
             raise HubError(403, "Cannot delete refs/heads/main")
-        with self._writing(), self.open(repo_id) as repo:
+        with self.writing(), self.open(repo_id) as repo:
             ref = _ref(kind, name)
             if repo.refs.read_ref(ref) is None:
                 raise revision_not_found(name)
@@ -337,7 +430,11 @@ class Store:
         return self.directory / "tmp" / secrets.token_hex(16)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Hold the lock of all writers, in whatever process; a thread that holds it may take it again."""
+        if getattr(self._held, "lock", False):  # this thread holds it already
+            yield
+            return
         with (self.directory / "lock").open("a+b") as handle:
             if sys.platform == "win32":
                 while True:
@@ -349,12 +446,16 @@ class Store:
                         continue
             else:
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            yield  # closing the file gives the lock back
+            self._held.lock = True
+            try:
+                yield  # closing the file gives the lock back
+            finally:
+                self._held.lock = False
 
 
 def repo_not_found(repo_id: str) -> HubError:
     """The Hub's answer for a repository that does not exist or may not be seen."""
-    return HubError(404, f"Repository not found: {repo_id}", "RepoNotFound")
+    return HubError(404, "Repository not found", "RepoNotFound", repo=repo_id)
 
 
 def revision_not_found(revision: str) -> HubError:
@@ -377,8 +478,8 @@ def check_path(path: str) -> None:
 
 
 def resolve(repo: Repo, revision: str) -> ObjectID:
-    """The commit that a branch, tag, full reference or commit id means; a branch wins over a tag of its name."""
-    kinds = [k for k in ("heads", "tags") if revision.startswith(f"refs/{k}/")] or ["heads", "tags"]
+    """The commit that a branch, tag, full reference (`refs/pr/1` too) or commit id means; a branch wins over a tag."""
+    kinds = [k for k in ("heads", "tags", "pr") if revision.startswith(f"refs/{k}/")] or ["heads", "tags"]
     name = revision.removeprefix(f"refs/{kinds[0]}/") if len(kinds) == 1 else revision
     if _REF_NAME.fullmatch(name):
         for kind in kinds:
@@ -386,16 +487,18 @@ def resolve(repo: Repo, revision: str) -> ObjectID:
             target = repo.refs.read_ref(ref) if check_ref_format(ref) else None
             if target and (commit := _peel(repo, ObjectID(target))):
                 return commit
-    if _SHA.fullmatch(revision):
+    if _SHORT_SHA.fullmatch(revision):
+        found = set(islice(repo.object_store.iter_prefix(revision.encode()), 2))
         try:
-            return get(repo, ObjectID(revision.encode()), Commit).id
-        except KeyError:
+            if len(found) == 1:
+                return get(repo, found.pop(), Commit).id
+        except KeyError:  # a tree, say
             pass
     raise revision_not_found(revision)
 
 
 def refs(repo: Repo, kind: str) -> dict[str, str]:
-    """Name and commit of every branch (`heads`) or tag (`tags`); annotated tags are peeled."""
+    """Name and commit of every branch (`heads`), tag (`tags`) or pull request (`pr`); annotated tags are peeled."""
     found = {name: _peel(repo, sha) for name, sha in repo.refs.as_dict(Ref(f"refs/{kind}".encode())).items()}
     return {name.decode("utf-8", "replace"): commit.decode() for name, commit in sorted(found.items()) if commit}
 
@@ -431,7 +534,7 @@ def message(commit: Commit) -> tuple[str, str]:
 
 def date(commit: Commit) -> str:
     """When it was made, as the Hub writes dates."""
-    return _iso(commit.commit_time)
+    return iso(commit.commit_time)
 
 
 def get(repo: Repo, sha: ObjectID, kind: type[ObjectT]) -> ObjectT:
@@ -449,6 +552,54 @@ def _peel(repo: Repo, sha: ObjectID) -> ObjectID | None:
     return found.id if isinstance(found, Commit) else None
 
 
+def _merged(repo: Repo, ours: ObjectID, theirs: ObjectID) -> tuple[dict[bytes, tuple[int, ObjectID]], list[str]]:
+    # By whole files, without merging inside them: a release has no file that two people edit line by line.
+    bases = find_merge_base(repo, [ours, theirs])
+    sides = [_files(repo, sha) for sha in (bases[0], ours, theirs)] if bases else []
+    if not sides:
+        return {}, ["everything: there is no common ancestor"]
+    base, here, there = sides
+    files, clashing = dict(here), []
+    for path in sorted({*base, *there}):
+        before, mine, other = (side.get(path) for side in (base, here, there))
+        if other in (before, mine):
+            continue
+        if mine != before:
+            clashing.append(path.decode("utf-8", "replace"))
+        elif other is None:
+            del files[path]
+        else:
+            files[path] = other
+    return files, clashing
+
+
+def conflicts(repo: Repo, number: int) -> list[str]:
+    """The files that keep a pull request from being merged into main."""
+    return _merged(repo, resolve(repo, "refs/heads/main"), resolve(repo, f"refs/pr/{number}"))[1]
+
+
+def _files(repo: Repo, revision: ObjectID) -> dict[bytes, tuple[int, ObjectID]]:
+    tree = _tree(repo, get(repo, revision, Commit).tree)
+    return {path: value for path, value in tree.items() if not stat.S_ISDIR(value[0])}
+
+
+def _head(branch: str) -> Ref:
+    return Ref((branch if _REQUEST.fullmatch(branch) else f"refs/heads/{branch.removeprefix('refs/heads/')}").encode())
+
+
+def _person(name: str) -> bytes:
+    return f"{name} <{name}@localhost>".encode()
+
+
+def _check_id(repo_id: str) -> None:
+    namespace, _, name = repo_id.partition("/")
+    for part in (namespace, name):
+        if not NAME.fullmatch(part) or "--" in part or ".." in part or part.lower().endswith((".git", ".ipynb")):
+            raise HubError(400, f"Invalid repo id {repo_id!r}: letters, digits, '-', '_' and '.' are allowed")
+    if namespace.lower() in RESERVED:
+        raise HubError(400, f"{namespace!r} cannot be a namespace")
+
+
 def _ref(kind: str, name: str) -> Ref:
     ref = Ref(f"refs/{kind}/{name}".encode())
     if not _REF_NAME.fullmatch(name) or not check_ref_format(ref) or _SHA.fullmatch(name) or name == "HEAD":
@@ -462,12 +613,16 @@ def _tree(repo: Repo, tree: ObjectID) -> dict[bytes, tuple[int, ObjectID]]:
 
 
 def _commit(
-    objects: MemoryObjectStore, files: Mapping[bytes, tuple[int, ObjectID]], parents: list[ObjectID], title: str
+    objects: MemoryObjectStore,
+    files: Mapping[bytes, tuple[int, ObjectID]],
+    parents: list[ObjectID],
+    title: str,
+    author: str,
 ) -> ObjectID:
     commit = Commit()
     commit.tree = commit_tree(objects, [(path, sha, mode) for path, (mode, sha) in files.items()])
     commit.parents = parents
-    commit.author = commit.committer = _AUTHOR
+    commit.author = commit.committer = _person(author)
     commit.author_time = commit.commit_time = int(time.time())
     commit.author_timezone = commit.commit_timezone = 0
     commit.message = _message(title)
@@ -492,7 +647,7 @@ def _write_objects(repo: Repo, objects: MemoryObjectStore) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"tmp_obj_{secrets.token_hex(8)}")
+    temporary = path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
     with temporary.open("xb") as handle:
         handle.write(content)
         handle.flush()
@@ -511,7 +666,7 @@ def _patiently(change: Callable[[], T]) -> T:
                 age = time.time() - lock.stat().st_mtime
             except FileNotFoundError:
                 continue
-            if age > _STALE_LOCK_SECONDS:
+            if abs(age) > _STALE_LOCK_SECONDS:  # one from the future is left of another clock
                 lock.unlink(missing_ok=True)
             time.sleep(0.02)
 
@@ -520,5 +675,6 @@ def _settings(private: bool, created: str) -> bytes:
     return json.dumps({"private": private, "createdAt": created}).encode()
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
+    """A time in seconds since 1970 as the Hub writes it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
