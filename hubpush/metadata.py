@@ -326,7 +326,7 @@ RULES: dict[str, tuple[Check, ...]] = {
     "library_name": (_shaped(str), _listed("library_names", "advice")),
     "pipeline_tag": (_shaped(str), _listed("pipeline_tags", "warning")),
     "tags": (_shaped([str]),),
-    "metrics": (_shaped([str]),),
+    "metrics": (_shaped(str, [str]),),  # huggingface_hub's own tests push a single one
     "datasets": (_shaped(str, [str]), _has_owner),
     "base_model": (_shaped(str, [str]), _is_related),
     "base_model_relation": (_shaped(str), _listed("base_model_relations", "error")),

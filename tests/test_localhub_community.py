@@ -477,3 +477,45 @@ def test_whatever_is_sent_is_answered_and_nothing_is_kept_of_it(api: HfApi, url:
         assert json.load(answer)["discussions"] == []
     assert [api.get_discussion_details(REPO, n) for n in (1, number)] == before
     assert len(list(api.get_repo_discussions(REPO))) == 2
+
+
+def test_a_file_and_a_folder_of_one_name_are_a_conflict(api: HfApi) -> None:
+    """Main has `x`, the request `x/y`: it is shown as a conflict and not merged, whichever of the two came first."""
+    for number, (ours, theirs) in enumerate((("x", "x/y"), ("a/b", "a")), start=1):
+        api.create_commit(REPO, [Add(theirs, b"theirs")], commit_message="theirs", create_pr=True)
+        api.create_commit(REPO, [Add(ours, b"ours")], commit_message="ours")
+        assert api.get_discussion_details(REPO, number).conflicting_files
+        with pytest.raises(HfHubHTTPError) as error:
+            api.merge_pull_request(REPO, number)
+        assert error.value.response.status_code == 409
+        assert ours in api.list_repo_files(REPO)
+
+
+def test_a_request_against_a_branch_is_merged_there(api: HfApi) -> None:
+    """A pull request that starts from another branch goes into that one, and main stays."""
+    main = api.model_info(REPO).sha
+    api.create_branch(REPO, branch="dev")
+    api.create_commit(REPO, [Add("d", b"d")], commit_message="d", create_pr=True, revision="dev")
+    api.merge_pull_request(REPO, 1)
+    assert "d" in api.list_repo_files(REPO, revision="dev")
+    assert api.model_info(REPO).sha == main
+
+
+def test_the_addresses_that_clients_print_have_pages(api: HfApi) -> None:
+    """A discussion, a request with its changes and a collection can be read in a browser, and run nothing."""
+    evil = "<script>alert(1)</script> <img src=x onerror=alert(2)>"
+    api.create_discussion(REPO, evil[:30], description=evil)
+    api.create_commit(REPO, [Add("new.txt", evil.encode())], commit_message=evil, create_pr=True)
+    slug = api.create_collection(evil[:40], namespace="acme", description=evil).slug
+    api.add_collection_item(slug, REPO, "model", note=evil)
+    for address, there in (
+        (f"{REPO}/discussions/1", "discussion #1"),
+        (f"{REPO}/discussions/2", "pull request #2"),
+        (f"{REPO}/discussions/2?diff=1", "+&lt;script&gt;"),
+        (f"collections/{slug}", f'href="/{REPO}"'),
+    ):
+        with urllib.request.urlopen(f"{api.endpoint}/{address}", timeout=20) as answer:
+            page = answer.read().decode()
+        assert there in page, address
+        assert "<script" not in page, address
+        assert "<img src=x onerror" not in page, address

@@ -75,8 +75,8 @@ def details(call: Call, repo_id: str, number: str, *more: str) -> Response:
                     first,
                     *sorted(commits + later, key=lambda e: str(e["createdAt"])),
                 ]
-                if one["status"] in _STATES["open"] and one["base"] == "refs/heads/main":
-                    found["filesWithConflicts"] = store.conflicts(repo, one["num"])
+                if one["status"] in _STATES["open"]:
+                    found["filesWithConflicts"] = store.conflicts(repo, one["num"], one["base"])
                 if call.flag("diff"):
                     found["diff"] = _diff(repo, base, head)
             except (HubError, KeyError):  # the branch or the request was deleted with git
@@ -164,8 +164,6 @@ def _merge(call: Call, repo_id: str, one: Discussion, user: User) -> str:
     if not one["isPullRequest"] or one["status"] != "open":
         kind = f"a pull request with the status {one['status']!r}" if one["isPullRequest"] else "a discussion"
         raise HubError(409, f"#{one['num']} is {kind}: only an open pull request can be merged")
-    if one["base"] != "refs/heads/main":
-        raise HubError(501, f"The embedded Hub does not have merges into {one['base']}, only into main")
     with call.store.open(repo_id) as repo:
         base, head = _ends(repo, one)
         if not _commits(repo, base, head):
@@ -174,7 +172,7 @@ def _merge(call: Call, repo_id: str, one: Discussion, user: User) -> str:
                 if head in commit.parents[1:]:
                     return commit.id.decode()
             raise HubError(409, f"#{one['num']} has no commits that {one['base']} does not have")
-    return call.store.merge_request(repo_id, one["num"], f"{one['title']} (#{one['num']})", user.name)
+    return call.store.merge_request(repo_id, one["num"], f"{one['title']} (#{one['num']})", user.name, one["base"])
 
 
 def _open(

@@ -75,7 +75,7 @@ def discussion(repo_id: str, found: Mapping[str, Any]) -> str:
     for event in found["events"]:
         data, who = event["data"], f"{event['author']['name']}, {event['createdAt'][:16]}"
         if event["type"] == "comment":
-            body += f"<article><small>{escape(who)}</small>{_rendered(data['latest']['raw'], '')}</article>"
+            body += f"<article><small>{escape(who)}</small>{data['latest']['html']}</article>"
         elif event["type"] == "commit":
             address = f"/{repo_id}/commit/{data['oid']}"
             body += f"<p>{_link(address, data['oid'][:8])} {escape(data['subject'])} <small>{escape(who)}</small></p>"

@@ -288,9 +288,8 @@ class Store:
                 files = _files(repo, head)
                 for change in changes:
                     self._apply(change, files, objects)
-                for path in files:
-                    if any(path[:at] in files for at, char in enumerate(path) if char == ord("/")):
-                        raise HubError(422, f"{path.decode()!r} stands below a file")
+                if wrong := _below_files(files):
+                    raise HubError(422, f"{wrong[0].decode('utf-8', 'replace')!r} stands below a file")
                 commit = _commit(objects, files, [head], text, author)
                 _write_objects(repo, objects)
                 moved = _patiently(partial(repo.refs.set_if_equals, ref, head, commit))
@@ -305,8 +304,10 @@ class Store:
             # Whatever a killed writer left under this number is replaced.
             _patiently(partial(repo.refs.set_if_equals, Ref(f"refs/pr/{number}".encode()), None, ObjectID(head)))
 
-    def merge_request(self, repo_id: str, number: int, text: str, author: str = USER) -> str:
-        """Merge `refs/pr/<number>` into main, file by file, and return the commit.
+    def merge_request(
+        self, repo_id: str, number: int, text: str, author: str = USER, base: str = "refs/heads/main"
+    ) -> str:
+        """Merge `refs/pr/<number>` into a branch, file by file, and return the commit.
 
         What changed on one side since the common ancestor is taken.
 
@@ -316,14 +317,14 @@ class Store:
         with self.writing(), self.open(repo_id) as repo:
             moved = False
             while not moved:
-                ours, theirs = resolve(repo, "refs/heads/main"), resolve(repo, f"refs/pr/{number}")
+                ours, theirs = resolve(repo, base), resolve(repo, f"refs/pr/{number}")
                 files, clashing = _merged(repo, ours, theirs)
                 if clashing:
                     raise HubError(409, f"Both sides changed: {', '.join(clashing)}", conflicts=clashing)
                 objects = MemoryObjectStore()
                 commit = _commit(objects, files, [ours, theirs], text, author)
                 _write_objects(repo, objects)
-                moved = _patiently(partial(repo.refs.set_if_equals, Ref(b"refs/heads/main"), ours, commit))
+                moved = _patiently(partial(repo.refs.set_if_equals, Ref(base.encode()), ours, commit))
         return commit.decode()
 
     def _apply(self, change: Change, files: dict[bytes, tuple[int, ObjectID]], objects: MemoryObjectStore) -> None:
@@ -570,12 +571,17 @@ def _merged(repo: Repo, ours: ObjectID, theirs: ObjectID) -> tuple[dict[bytes, t
             del files[path]
         else:
             files[path] = other
-    return files, clashing
+    return files, clashing + [path.decode("utf-8", "replace") for path in _below_files(files)]
 
 
-def conflicts(repo: Repo, number: int) -> list[str]:
-    """The files that keep a pull request from being merged into main."""
-    return _merged(repo, resolve(repo, "refs/heads/main"), resolve(repo, f"refs/pr/{number}"))[1]
+def _below_files(files: Mapping[bytes, object]) -> list[bytes]:
+    """Paths that would need a file to be a folder."""
+    return sorted(p for p in files if any(p[:at] in files for at, char in enumerate(p) if char == ord("/")))
+
+
+def conflicts(repo: Repo, number: int, base: str = "refs/heads/main") -> list[str]:
+    """The files that keep a pull request from being merged into a branch."""
+    return _merged(repo, resolve(repo, base), resolve(repo, f"refs/pr/{number}"))[1]
 
 
 def _files(repo: Repo, revision: ObjectID) -> dict[bytes, tuple[int, ObjectID]]:
