@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import huggingface_hub.constants
 import pytest
@@ -392,14 +393,33 @@ def test_a_port_in_use_is_explained(url: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["../x", "a/../../x", "/etc/x", "a//b", "", "a\\b", "a\0b", "a\nb", ".git/config", "a/.GIT/hooks/x", ".git./x",
-     "GIT~1/config", "a/.gitmodules", "x" * 256, "c:x", ".g\u200cit/x"],
+    ["../x", "a/../../x", "/etc/x", "a//b", "", "..\\b", "\\b", "a\0b", "a\nb", ".git/config", "a/.GIT/hooks/x",
+     ".git./x", "GIT~1/config", "a/.gitmodules", "x" * 256, "a\\.git\\x", ".git:x", "a/" * 600, ".g\u200cit/x"],
 )  # fmt: skip
 def test_a_path_that_could_leave_the_tree_is_refused(path: str) -> None:
-    """Paths that git, a file system or `git fsck` would not take are answered with 422."""
+    """Paths that git or `git fsck` would not take are answered with 422."""
     with pytest.raises(HubError) as error:
         check_path(path)
     assert error.value.status == 422
+
+
+def test_paths_that_the_hub_takes_are_taken(api: HfApi, directory: Path) -> None:
+    """Odd paths that the Hub takes are committed and come back, and `git fsck` has nothing against them."""
+    paths = [
+        "to?/awful?file%you:should,never.give",
+        "folder/..\\..\\x",
+        "c:x",
+        "é ü/日本 (1).txt",
+        "a" * 255,
+        "-x",
+        "~x",
+    ]
+    api.create_commit(REPO, [Add(path, path.encode()) for path in paths], commit_message="odd")
+    assert set(api.list_repo_files(REPO)) == {*paths, ".gitattributes"}
+    for path in paths:
+        status, _, body = send(f"{api.endpoint}/{REPO}/resolve/main/{quote(path)}")
+        assert (status, body.decode()) == (200, path)
+    assert git(directory, "fsck", "--full", "--strict") == ""
 
 
 def test_nothing_outside_the_directory_is_reached(api: HfApi, url: str, directory: Path) -> None:

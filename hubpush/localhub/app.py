@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -78,11 +79,17 @@ def app(hub: Store, users: Users | None = None) -> ASGIApp:
             if error.errno != errno.ENOSPC:
                 raise
             response = _refusal(HubError(507, "The disk of the embedded Hub is full"))
-        for name, value in {**_SAFE_HEADERS, "X-Request-Id": secrets.token_hex(8)}.items():
+        for name, value in {**_SAFE_HEADERS, "X-Request-Id": _request_id(Headers(scope=scope))}.items():
             response.headers.setdefault(name, value)
         await response(scope, receive, send)
 
     return handle
+
+
+def _request_id(headers: Headers) -> str:
+    # The caller's own, as the Hub answers, if it is one.
+    told = headers.get("x-request-id") or headers.get("x-amzn-trace-id") or ""
+    return told if re.fullmatch(r"[\w.:=;-]{1,100}", told, re.ASCII) else secrets.token_hex(8)
 
 
 def _refusal(error: HubError) -> Response:

@@ -231,7 +231,7 @@ def whoami(call: Call) -> Response:
     auth = {"type": "access_token", "accessToken": {"displayName": "embedded Hub", "role": user.role}}
     found = {"type": "user", "id": user.name, "name": user.name, "fullname": user.fullname or user.name}
     email = {"email": user.email, "emailVerified": True} if user.email else {}
-    return JSONResponse({**found, **email, "isPro": False, "orgs": orgs, "auth": auth})
+    return JSONResponse({**found, **email, "avatarUrl": "", "isPro": False, "orgs": orgs, "auth": auth})
 
 
 def validate_yaml(call: Call) -> Response:

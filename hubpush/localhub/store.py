@@ -465,17 +465,22 @@ def revision_not_found(revision: str) -> HubError:
 
 
 def check_path(path: str) -> None:
-    """Refuse a file path that git, a file system or `git fsck` would not take, with the Hub's 422."""
+    """Refuse a file path that git or `git fsck` would not take, with the Hub's 422.
+
+    Backslashes and colons are taken, as the Hub takes them; they make a folder on Windows alone, and the client refuses
+    to leave its own there.
+    """
     for part in path.split("/"):
-        # Git reads ".git" in any case, before dots and blanks, and as the Windows short name "GIT~1".
-        name = part.lower().rstrip(". ")
+        # Git reads ".git" in any case, before dots and blanks, as the Windows short name "GIT~1", and before a
+        # backslash or a colon.
+        names = [name.lower().rstrip(". ") for name in re.split(r"[\\:]", part)]
         if (
-            not part.isprintable() or part in ("", ".", "..") or set(part) & set("\\:") or len(part.encode()) > 255
-            or name in (".git", ".gitmodules") or re.match(r"gi[^/]*~\d", name)
+            not part.isprintable() or part in ("", ".", "..") or len(part.encode()) > 255
+            or any(name in (".git", ".gitmodules") or re.match(r"gi[^/]*~\d", name) for name in names)
         ):  # fmt: skip
             raise HubError(422, f"Invalid file path: {path!r}")
-    if len(path.encode()) > 1000:
-        raise HubError(422, "Invalid file path: longer than 1000 bytes")
+    if len(path.encode()) > 1000 or path.startswith(("..\\", "\\")):
+        raise HubError(422, f"Invalid file path: {path!r}")
 
 
 def resolve(repo: Repo, revision: str) -> ObjectID:
