@@ -68,11 +68,10 @@ def measure(folder: Path, size: int, runs: int) -> None:
 
     def line(name: str, seconds: list[float]) -> None:
         middle = statistics.median(seconds)
-        print(
-            f"{name:34}{middle:8.2f} s {middle / cp:6.2f} × cp {middle / sha:6.2f} × sha256 {size / middle / 1e6:6.0f} MB/s"
-        )
+        ratios = f"{middle / cp:6.2f} × cp {middle / sha:6.2f} × sha256"
+        print(f"{name:34}{middle:8.2f} s {ratios} {size / middle / 1e6:6.0f} MB/s")
 
-    for mode, variables in (("LFS", {"HF_HUB_DISABLE_XET": "1"}),):
+    for mode, variables in (("LFS", {"HF_HUB_DISABLE_XET": "1"}), ("xet", {})):
         server, url = _serve(folder / f"hub-{mode}")
         _repos(url, runs + 1)
         own = {**variables, "HF_HOME": str(folder / f"home-{mode}"), "HF_XET_CACHE": str(folder / f"cache-{mode}")}
