@@ -8,11 +8,13 @@ request for 23 seconds before it reports it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -31,6 +33,7 @@ from hubpush.localhub.users import Users
 
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _LIMIT, _LARGE_LIMIT = 16 << 20, 256 << 20  # bytes of a body; commits and xet's xorbs are large
+_LARGE_AT_ONCE = 2  # a client sends eight xorbs of 64 MB at once; the others wait unread
 _SAFE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
@@ -67,10 +70,11 @@ def app(hub: Store, users: Users | None = None) -> ASGIApp:
     """The ASGI application over a store; without users any token is the one who may do all."""
     known = users or Users(secret=hub.secret)
     cas.clean(hub)
+    large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            response = await _respond(hub, known, Request(scope, receive))
+            response = await _respond(hub, known, Request(scope, receive), large)
         except ClientDisconnect:
             return
         except HubError as error:
@@ -98,7 +102,7 @@ def _refusal(error: HubError) -> Response:
     return JSONResponse({"error": error.message, **error.body}, error.status, headers)
 
 
-async def _respond(hub: Store, users: Users, request: Request) -> Response:
+async def _respond(hub: Store, users: Users, request: Request, large: asyncio.Semaphore) -> Response:
     host = request.headers.get("host", "")
     # A page elsewhere can point a name of its own at 127.0.0.1, but the browser then sends that name here.
     if not _LOOPBACK.fullmatch(host):
@@ -116,12 +120,15 @@ async def _respond(hub: Store, users: Users, request: Request) -> Response:
     if method == "PUT" and parts[:2] == ("-", "lfs") and len(parts) == 5:
         return await files.receive_lfs(call)
     limit = _LARGE_LIMIT if "commit" in parts[3:5] or parts[0] == "cas" else _LIMIT
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise HubError(413, f"The request is larger than {limit >> 20} MB")
-    return await run_in_threadpool(_dispatch, replace(call, body=body))
+    told = request.headers.get("content-length", "")
+    is_large = not told.isdecimal() or int(told[:12]) > _LIMIT
+    async with large if is_large and method != "GET" else nullcontext():
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limit:
+                raise HubError(413, f"The request is larger than {limit >> 20} MB")
+        return await run_in_threadpool(_dispatch, replace(call, body=body))
 
 
 def _dispatch(call: Call) -> Response:
