@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
-import huggingface_hub.constants
 import pytest
 from huggingface_hub import CommitOperationAdd as Add
 from huggingface_hub import CommitOperationCopy as Copy
@@ -36,18 +35,11 @@ from hubpush.errors import HubpushError
 from hubpush.localhub import serve
 from hubpush.localhub.store import Change, HubError, Store, check_path
 
+pytestmark = pytest.mark.usefixtures("lfs_client")
+
 TOKEN = "hf_canary_4711"
 REPO = "acme/tiny"
 WEIGHTS = bytes(range(256)) * 40_000
-
-
-@pytest.fixture(autouse=True)
-def _client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # The client would upload through xet, and would look for a saved token.
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 from huggingface_hub import Collection, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from hubpush.localhub import read_users, serve
 from hubpush.localhub.store import Store
+
+pytestmark = pytest.mark.usefixtures("lfs_client")
 
 USERS = """
 [[users]]
@@ -35,14 +36,6 @@ token = "hf_alice_read"
 role = "read"
 orgs = { acme = "write" }
 """
-
-
-@pytest.fixture(autouse=True)
-def _client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # The client would look for a saved token.
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
 @pytest.fixture

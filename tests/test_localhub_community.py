@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 from huggingface_hub import CommitOperationAdd as Add
 from huggingface_hub import CommitOperationDelete as Delete
@@ -21,6 +20,8 @@ from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
 from hubpush.localhub import read_users, serve
 from hubpush.localhub.store import Store
+
+pytestmark = pytest.mark.usefixtures("lfs_client")
 
 REPO = "acme/tiny"
 USERS = """
@@ -37,15 +38,6 @@ token = "hf_reader"
 role = "read"
 orgs = { acme = "write" }
 """
-
-
-@pytest.fixture(autouse=True)
-def _client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # The client would upload through xet, and would look for a saved token.
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
 @pytest.fixture
@@ -402,7 +394,7 @@ def test_a_kill_between_two_steps_is_made_good(api: HfApi, directory: Path) -> N
 
 def test_a_request_that_cannot_be_filled_is_none(api: HfApi, directory: Path) -> None:
     """When the commit of a new request is refused, neither a discussion nor a reference is left, nor a number used."""
-    for operation in (Delete("missing.txt"), Add("a\\b.txt", b"b\n")):
+    for operation in (Delete("missing.txt"), Add("..\\b.txt", b"b\n")):
         with refused(404 if isinstance(operation, Delete) else 422):
             api.create_commit(REPO, [operation], commit_message="No", create_pr=True)
     with refused(412):

@@ -16,6 +16,8 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from hubpush.errors import UsageError
 from hubpush.localhub import serve, users
 
+pytestmark = pytest.mark.usefixtures("lfs_client")
+
 FILE = """
 private_by_default = ["vault"]
 fullnames = { acme = "Acme Corporation" }
@@ -44,14 +46,6 @@ RIGHTS = [
     ("acme/m", "hf_alice_canary", "hf_alice_canary", True, True),
     ("bob/m", "hf_bob", "hf_alice_canary", False, False),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
 @pytest.fixture
