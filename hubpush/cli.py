@@ -619,11 +619,14 @@ def hub_serve(
         for obstacle in localhub.obstacles(url):
             show.say(f"Note: {obstacle}")
 
+    plan = localhub.read_faults(faults) if faults else None
+    if plan is not None:
+        plan.tell = lambda seen: show.say(f"Fault: {seen.method} {seen.path} is told to fail")
     localhub.run(
         directory,
         port=port,
         users=localhub.read_users(users) if users else None,
-        plan=localhub.read_faults(faults) if faults else None,
+        plan=plan,
         on_start=started,
     )
 

@@ -637,7 +637,7 @@ def _translated(error: BaseException, repo_id: str) -> HubpushError:
         if status in (408, 409, 412, 429) or status >= 500 or status == 0:
             return _AgainError(f"{repo_id}: the Hub answers {status}: {reason}", hint="run again later")
         hint = {
-            401: "is the token valid? run `hf auth whoami`",
+            401: "is the token valid? `hf auth whoami` tells; an embedded Hub with users gets the token `embedded`",
             403: f"the token needs write rights on {repo_id}; a fine-grained token names its repos",
             404: "a typo, a private repo, or no token: the Hub answers the same to all three",
             402: "the owner's plan or storage is used up",

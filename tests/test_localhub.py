@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -438,6 +441,36 @@ def test_nothing_outside_the_directory_is_reached(api: HfApi, url: str, director
         assert send(f"{url}/api/models/{REPO}/tag/main", "POST", body)[0] == 400, tag
 
 
+def test_what_files_say_of_a_model_is_told(api: HfApi) -> None:
+    """Task, tags and parameters come from config.json and weights where the card is silent; nonsense is no error."""
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
+    weights = len(header).to_bytes(8, "little") + header + bytes(24)
+    config = b'{"architectures": ["BertForMaskedLM"], "model_type": "bert"}'
+    api.create_commit(REPO, [Add("config.json", config), Add("model.safetensors", weights)], commit_message="m")
+    info = api.model_info(REPO)
+    assert (info.pipeline_tag, info.config["model_type"]) == ("fill-mask", "bert")
+    assert (info.safetensors.parameters, info.safetensors.total) == ({"F32": 6}, 6)
+    assert "safetensors" in info.tags
+    api.create_commit(REPO, [Add("README.md", b"---\npipeline_tag: feature-extraction\n---\n")], commit_message="m")
+    assert api.model_info(REPO).pipeline_tag == "feature-extraction"
+    for bad in (b"[]", b"{", b'{"architectures": 1}', b'{"architectures": [1]}', b"[" * 100_000, b"null", b"1"):
+        nonsense = b"\xff" * 8 + bad
+        api.create_commit(REPO, [Add("config.json", bad), Add("model.safetensors", nonsense)], commit_message="m")
+        assert api.model_info(REPO).safetensors is None
+
+
+def test_lfs_files_are_copied_between_repositories(api: HfApi, url: str) -> None:
+    """What one repository has, another may name by digest; what it lacks is told, and a private one gives nothing."""
+    release(api)
+    api.create_repo("acme/secret", private=True)
+    address, digest = f"{url}/api/models/{REPO}/lfs-files/duplicate", hashlib.sha256(WEIGHTS).hexdigest()
+    body = {"target": {"type": "model", "name": "acme/x"}, "files": [{"sha256": digest}, {"sha256": "0" * 64}]}
+    status, _, found = send(address, "POST", json.dumps(body).encode())
+    assert (status, [one["sha256"] for one in json.loads(found)["failed"]]) == (200, ["0" * 64])
+    assert send(address, "POST", json.dumps(body).encode(), token=None)[0] == 401
+    assert send(address.replace(REPO, "acme/secret"), "POST", json.dumps(body).encode(), token=None)[0] == 404
+
+
 def test_what_is_missing_is_named(api: HfApi, url: str) -> None:
     """What the embedded Hub does not have is answered with 501 and the name of the feature."""
     with pytest.raises(HfHubHTTPError, match="dataset repositories") as error:
@@ -497,6 +530,15 @@ def test_without_a_token_one_can_read_and_not_write(api: HfApi, url: str) -> Non
     with pytest.raises(RepositoryNotFoundError):
         anonymous.model_info("acme/private")
     assert b"acme/private" not in send(f"{url}/", token=None)[2]
+    # A browser is asked for the token, as password.
+    browser = {"Accept": "text/html"}
+    for page in ("/acme/private", "/?login"):
+        status, headers, _ = send(url + page, token=None, **browser)
+        assert (status, headers["www-authenticate"][:5]) == (401, "Basic"), page
+    signed = f"Basic {base64.b64encode(b'any:hf_x').decode()}"
+    assert b"acme/private" in send(f"{url}/?login", token=None, **browser, Authorization=signed)[2]
+    assert send(f"{url}/acme/private", token=None, **browser, Authorization=signed)[0] == 200
+    assert send(f"{url}/acme/absent", token=None, **browser, Authorization=signed)[0] == 404
     with pytest.raises(HfHubHTTPError) as error:
         anonymous.create_tag(REPO, tag="v1")
     assert error.value.response.status_code == 401
@@ -578,3 +620,111 @@ def test_in_the_foreground_ctrl_c_ends_it_cleanly(directory: Path) -> None:
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
     assert (process.returncode, output, errors) == (0, "end\n", "")
+
+
+def test_patterns_cannot_make_the_hub_hang(api: HfApi, url: str) -> None:
+    """Patterns whose matching would take for ever are refused at once, and so are paths that no commit could hold."""
+    address = f"{url}/api/models/{REPO}/preupload/main"
+    for ignored, path in (
+        (" " + "*a" * 20 + "b\n", " " + "a" * 60), ("a\\ " + "*a" * 20 + "b\n", "a " + "a" * 60),
+        ("*a" * 20 + "b\n", "a" * 60), ("*a*a*b\n", "a" * 20_000), ("", "saved_model/" + "a/" * 100_000),
+    ):  # fmt: skip
+        body = {"gitIgnore": ignored, "files": [{"path": path, "size": 1}]}
+        assert send(address, "POST", json.dumps(body).encode())[0] in (400, 422), ignored
+    with pytest.raises(HfHubHTTPError, match="longer than"):
+        api.create_commit(REPO, [Add("x/.gitattributes", b"a" * 3000)], commit_message="m")
+    api.create_commit(REPO, [Add(".gitattributes", b" " + b"*a" * 20 + b"b filter=lfs\n")], commit_message="m")
+    body = {"files": [{"path": "a" * 60, "size": 1}]}
+    assert send(address, "POST", json.dumps(body).encode())[0] == 400
+
+
+def test_odd_requests_are_no_bugs_of_the_server(api: HfApi, url: str) -> None:
+    """What no client sends gets a 4xx: targets that are no path, endless numbers, half characters, odd names."""
+    port = int(url.rpartition(":")[2])
+    for line in (b"OPTIONS * HTTP/1.1", b"CONNECT foo:1 HTTP/1.1"):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+            raw.sendall(line + b"\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            assert raw.recv(20).startswith(b"HTTP/1.1 4"), line
+    api.create_commit(REPO, [Add("data:image/日,x", b"x"), Add("t.txt", b"text")], commit_message="m")
+    assert send(f"{url}/{REPO}/resolve/main/{quote('data:image/日,x')}")[2] == b"x"
+    for wanted in ("bytes=" + "9" * 5000, "bytes=-" + "9" * 5000, "bytes=1-" + "9" * 5000):
+        assert send(f"{url}/{REPO}/resolve/main/t.txt", Range=wanted)[0] < 500
+    assert send(f"{url}/api/models/{REPO}/settings", "PUT", b'{"\\ud800": 1}')[0] == 501
+    for claim in ("lfs:aa:1", "xet-token:x", "keyless:x", "é", ""):
+        assert send(f"{url}/api/whoami-v2", token=f"hf_keyless_{quote(claim)}.{'0' * 64}")[0] == 401
+    with pytest.raises(HfHubHTTPError) as error:
+        api.create_commit(REPO, [Delete(f"d{n}/", is_folder=True) for n in range(1001)], commit_message="m")
+    assert error.value.response.status_code == 413
+
+
+def test_one_damaged_repository_harms_no_other(api: HfApi, url: str, directory: Path) -> None:
+    """Damaged repositories are left out of lists and say what they are; they can be deleted, and the others work."""
+    for name in ("gone", "odd", "link"):
+        api.create_repo(f"acme/{name}")
+    shutil.rmtree(directory / "models/acme/gone.git/objects")
+    (directory / "models/acme/gone.git/objects").mkdir()
+    (directory / "models/acme/odd.git/hub.json").write_text("[1")
+    shutil.rmtree(directory / "models/acme/link.git")
+    (directory / "models/acme/link.git").symlink_to("link.git")
+    (directory / "models/acme/file.git").touch()
+    assert [model.id for model in api.list_models()] == [REPO]
+    assert send(f"{url}/")[0] == 200
+    for name, answer in (("gone", 409), ("odd", 409), ("link", 404), ("file", 404)):
+        assert send(f"{url}/api/models/acme/{name}")[0] == answer, name
+    assert api.model_info(REPO).id == REPO
+    api.delete_repo("acme/gone")
+
+
+def test_a_reader_of_what_is_deleted_is_told_so(api: HfApi, url: str) -> None:
+    """While repositories are made and deleted under them, readers get answers or 404, never 500."""
+    stop, found = threading.Event(), set()
+
+    def read(address: str) -> None:
+        while not stop.is_set():
+            found.add(send(f"{url}{address}")[0])
+
+    addresses = [f"/api/models/{REPO}", f"/api/models/{REPO}/tree/main", "/api/models", f"/{REPO}", "/"]
+    readers = [threading.Thread(target=read, args=(address,)) for address in addresses]
+    for reader in readers:
+        reader.start()
+    for _ in range(40):
+        api.delete_repo(REPO)
+        api.create_repo(REPO)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert found <= {200, 404}
+
+
+def test_references_never_stand_above_each_other(api: HfApi, directory: Path) -> None:
+    """`v1` keeps `v1/x` from being made, and the other way round, loose or packed."""
+    api.create_branch(REPO, branch="v1")
+    api.create_tag(REPO, tag="a/b")
+    for _ in range(2):
+        for call, options in ((api.create_branch, {"branch": "v1/x"}), (api.create_tag, {"tag": "a"})):
+            with pytest.raises(HfHubHTTPError) as error:
+                call(REPO, **options)
+            assert error.value.response.status_code == 409
+        git(directory, "pack-refs", "--all", "--prune")
+
+
+def test_a_disk_that_cannot_be_written_is_507(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the system refuses to write, the answer says so, nothing half is left, and reading goes on."""
+    with serve(directory) as url:
+        api = HfApi(endpoint=url, token=TOKEN)
+        api.create_repo(REPO)
+
+        def full(_fd: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            for body, address in (
+                (b'{"name": "y"}', "/api/repos/create"),
+                (b'{"key":"header","value":{"summary":"m"}}\n{"key":"file","value":{"path":"a","content":"YQ==",'
+                 b'"encoding":"base64"}}', f"/api/models/{REPO}/commit/main"),
+            ):  # fmt: skip
+                assert send(url + address, "POST", body)[0] == 507
+        assert api.model_info(REPO).id == REPO
+        assert list((directory / "tmp").iterdir()) == []
+        assert list(directory.rglob("tmp_obj_*")) == []

@@ -22,7 +22,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from hubpush.localhub import cas, serve
-from hubpush.localhub.store import HubError, Store
+from hubpush.localhub.store import Change, HubError, Store
 from hubpush.localhub.users import Users
 from tests.test_localhub import send
 
@@ -336,6 +336,7 @@ def test_the_first_file_to_claim_a_xet_hash_keeps_it(by_hand: Cas, directory: Pa
     for number, digest in enumerate(digests):
         assert by_hand.shard(shard(segment(number, number + 1), digest=digest)) == 200
     assert [cas.xet_hash(Store(directory), digest) for digest in digests] == ["a" * 64, ""]
+    Store(directory).commit(REPO, "main", "m", [Change("lfsFile", "m.bin", sha256=digests[0])], "")
     _, _, body = by_hand.send(f"v1/reconstructions/{'a' * 64}")
     assert json.loads(body)["terms"][0]["hash"] == digests[0]
     assert Store(directory).lfs_path(digests[1]).read_bytes() == PARTS[1]
@@ -400,6 +401,9 @@ def test_every_route_takes_a_token_of_this_server(
         ("v1/chunks/default/" + "0" * 64, None), ("v2/shards", body), ("v1/xorb-grants/default/" + XORB, b""),
     ]  # fmt: skip
     good = by_hand.token
+    # What no branch, tag or request of the token's repository has, its readers do not get.
+    assert by_hand.send(f"v1/reconstructions/{'a' * 64}")[0] == 404
+    Store(directory).commit(REPO, "main", "m", [Change("lfsFile", "m.bin", sha256=sha256(b"".join(PARTS)))], "")
     assert [by_hand.send(*route)[0] for route in routes] == [200, 200, 200, 404, 404, 404]
     with serve(directory.with_name("other")) as other:
         HfApi(endpoint=other, token="hf_any").create_repo(REPO)
@@ -415,7 +419,7 @@ def test_every_route_takes_a_token_of_this_server(
         by_hand.token = token
         assert {by_hand.send(*route)[0] for route in routes} == {401}, token
     by_hand.token = Cas(url, "read").token
-    assert [by_hand.send(*route)[0] for route in routes] == [403, 403, 200, 404, 404, 404]
+    assert [by_hand.send(*route)[0] for route in routes] == [403, 403, 200, 404, 403, 403]
     for wrong in (
         address.replace(digest, "0" * 64), address.replace(end, str(int(end) + 1)), address[:-1], f"{address}/",
         address.replace(capability, good),
@@ -463,8 +467,8 @@ def test_a_server_that_ends_forgets_its_xorbs(tmp_path: Path) -> None:
     """At its end a server removes its own xorbs, and those of no other one."""
     store, ours, others = Store(tmp_path), Users(), Users()
     for users in (ours, others):
-        (tmp_path / "xet/uploads" / cas._place(users, 1)).mkdir(parents=True)
+        (tmp_path / "xet/uploads" / cas._place(users, 1, "local")).mkdir(parents=True)
     cas.forget(store, ours)
-    assert [path.name for path in (tmp_path / "xet/uploads").iterdir()] == [cas._place(others, 1)]
+    assert [path.name for path in (tmp_path / "xet/uploads").iterdir()] == [cas._place(others, 1, "local")]
     cas.clean(store)
-    assert (tmp_path / "xet/uploads" / cas._place(others, 1)).is_dir()
+    assert (tmp_path / "xet/uploads" / cas._place(others, 1, "local")).is_dir()

@@ -318,7 +318,7 @@ def test_hook(client: httpx2.Client, plan: Plan, app: Application, action: str, 
     except httpx2.RemoteProtocolError:
         assert action in ("drop", "truncate")
     else:
-        assert answer == (ANSWER if action in ("", "delay") else b"")
+        assert answer == (ANSWER if action in ("", "delay") else Fault().body.encode())
     assert calls == [(int(applied), 1, "/a", None)]
     lost = action in ("status", "drop") and not applied
     assert app.done.count("POST /a 300000") == (not lost)

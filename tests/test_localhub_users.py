@@ -234,3 +234,68 @@ def test_no_token_is_kept(url: str, tmp_path: Path) -> None:
     read = users.read(tmp_path / "users.toml")
     assert "hf_alice_canary" not in repr(read) + json.dumps(list(read.known or ()))
     assert all(b"hf_alice_canary" not in p.read_bytes() for p in (tmp_path / "hub").rglob("*") if p.is_file())
+
+
+def test_a_namespace_is_one_whatever_its_case(url: str) -> None:
+    """A repository made as `VAULT/x` is in `vault`, and private as new ones there are."""
+    alice = as_(url, "hf_alice_canary")
+    assert alice.create_repo("VAULT/x").repo_id.lower() == "vault/x"
+    assert alice.model_info("vault/x").id == "vault/x"
+    assert alice.model_info("vault/x").private
+
+
+def test_digests_open_nothing(url: str) -> None:
+    """Whoever knows digest and size of a private LFS file gets it through no other repository."""
+    alice = as_(url, "hf_alice_canary")
+    alice.create_repo("alice/secret", private=True)
+    alice.create_repo("alice/open")
+    alice.create_commit("alice/secret", [Add("s.bin", b"secret" * 100)], commit_message="m")
+    lfs = alice.get_paths_info("alice/secret", ["s.bin"])[0].lfs
+    asked = {"operation": "download", "objects": [{"oid": lfs.sha256, "size": lfs.size}]}
+    for repo_id, token, given in (("alice/open", "", False), ("alice/secret", "hf_alice_canary", True)):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = httpx2.post(f"{url}/{repo_id}.git/info/lfs/objects/batch", json=asked, headers=headers).json()
+        assert ("actions" in answer["objects"][0]) == given
+    assert httpx2.post(f"{url}/alice/secret.git/info/lfs/objects/batch", json=asked).status_code == 404
+
+
+def test_a_read_token_sends_nothing(url: str) -> None:
+    """A token of the role `read` gets no place to upload to, not for a pull request either."""
+    as_(url, "hf_alice_canary").create_repo("alice/open")
+    headers = {"Authorization": "Bearer hf_carol"}
+    for address in ("xet-write-token/main?create_pr=1", "xet-write-token/None"):
+        assert httpx2.get(f"{url}/api/models/alice/open/{address}", headers=headers).status_code == 403
+    asked = {"operation": "upload", "objects": [{"oid": "0" * 64, "size": 1}]}
+    batch = f"{url}/alice/open.git/info/lfs/objects/batch"
+    assert httpx2.post(batch, json=asked, headers=headers).status_code == 403
+
+
+def test_a_quota_counts_what_is_there_once(url: str) -> None:
+    """A file that the namespace has already costs nothing; one whose size is not told is counted all the same."""
+    bob = as_(url, "hf_bob")
+    bob.create_repo("bob/one")
+    bob.create_commit("bob/one", [Add("a.bin", b"a" * 2500)], commit_message="fits")
+    bob.create_commit("bob/one", [Add("again.bin", b"a" * 2500)], commit_message="again")
+    alice = as_(url, "hf_alice_canary")
+    alice.create_repo("alice/x")
+    alice.create_commit("alice/x", [Add("b.bin", b"b" * 2500)], commit_message="m")
+    digest = alice.get_paths_info("alice/x", ["b.bin"])[0].lfs.sha256
+    lines = [{"key": "header", "value": {"summary": "m"}},
+             {"key": "lfsFile", "value": {"path": "b.bin", "algo": "sha256", "oid": digest}}]  # fmt: skip
+    answer = httpx2.post(
+        f"{url}/api/models/BOB/one/commit/main",
+        content="\n".join(map(json.dumps, lines)),
+        headers={"Authorization": "Bearer hf_bob"},
+    )
+    assert (answer.status_code, "2500 of 3000" in answer.json()["error"]) == (403, True)
+
+
+def test_what_a_private_repo_is_called_is_not_told(url: str) -> None:
+    """Neither `create` nor a keyless token tells who may not see them which private repositories there are."""
+    as_(url, "hf_alice_canary").create_repo("alice/SECRET", private=True)
+    answer = httpx2.post(
+        f"{url}/api/repos/create",
+        json={"name": "secret", "organization": "alice"},
+        headers={"Authorization": "Bearer hf_bob"},
+    )
+    assert (answer.status_code, "SECRET" in answer.text) == (403, False)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -75,6 +76,8 @@ def run(
 ) -> None:
     """Serve the directory until Ctrl-C; `on_start` is called with the endpoint once it accepts connections."""
     server, listener, url, close = _prepare(directory, host, port, users, plan)
+    # uvicorn ends cleanly at SIGTERM too, and then raises it again: here, so that `close` is reached.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if on_start is not None:
             on_start(url)

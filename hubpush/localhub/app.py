@@ -19,10 +19,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubpush.localhub import cas, collections, community, files, git, models, pages, store
@@ -33,7 +33,9 @@ from hubpush.localhub.users import Users
 
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _LIMIT, _LARGE_LIMIT = 16 << 20, 256 << 20  # bytes of a body; commits and xet's xorbs are large
+_WRITERS = 16  # threads for what may wait for the writers' lock
 _LARGE_AT_ONCE = 2  # a client sends eight xorbs of 64 MB at once; the others wait unread
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO}
 _SAFE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
@@ -55,6 +57,7 @@ _ROUTES: Mapping[tuple[str, str], tuple[str, int | None, Callable[..., Response]
     ("POST", "preupload"): ("propose", 1, models.preupload),
     ("POST", "commit"): ("propose", 1, models.create_commit),
     ("PUT", "settings"): ("write", 0, models.settings),
+    ("POST", "lfs-files"): ("read", 1, models.duplicate_files),
     ("POST", "tag"): ("write", 1, models.create_tag),
     ("DELETE", "tag"): ("write", 1, models.delete_tag),
     ("POST", "branch"): ("write", 1, models.create_branch),
@@ -70,19 +73,19 @@ def app(hub: Store, users: Users | None = None) -> ASGIApp:
     """The ASGI application over a store; without users any token is the one who may do all."""
     known = users or Users(secret=hub.secret)
     cas.clean(hub)
-    large = asyncio.Semaphore(_LARGE_AT_ONCE)
+    large, writers = asyncio.Semaphore(_LARGE_AT_ONCE), CapacityLimiter(_WRITERS)
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            response = await _respond(hub, known, Request(scope, receive), large)
+            response = await _respond(hub, known, Request(scope, receive), large, writers)
         except ClientDisconnect:
             return
         except HubError as error:
-            response = _refusal(error)
+            response = _refusal(error, scope)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in _NO_ROOM:
                 raise
-            response = _refusal(HubError(507, "The disk of the embedded Hub is full"))
+            response = _refusal(HubError(507, f"The embedded Hub cannot write: {error.strerror}"), scope)
         for name, value in {**_SAFE_HEADERS, "X-Request-Id": _request_id(Headers(scope=scope))}.items():
             response.headers.setdefault(name, value)
         await response(scope, receive, send)
@@ -96,13 +99,26 @@ def _request_id(headers: Headers) -> str:
     return told if re.fullmatch(r"[\w.:=;-]{1,100}", told, re.ASCII) else secrets.token_hex(8)
 
 
-def _refusal(error: HubError) -> Response:
+def _refusal(error: HubError, scope: Scope) -> Response:
     # A header is one line of ASCII, and the message may repeat what the caller sent.
+    error.message = error.message.encode("utf-8", "replace").decode()
     headers = {"X-Error-Message": re.sub(r"[^!-~]+", " ", error.message)[:500].strip(), **error.headers}
+    asked = Headers(scope=scope)
+    if asked.get("user-agent", "").startswith("git/"):  # which shows a text, and no JSON
+        return PlainTextResponse(error.message, error.status, headers)
+    if "text/html" in asked.get("accept", ""):
+        if error.status in (401, 404) and "authorization" not in asked:  # it may be private: let the browser ask
+            headers["WWW-Authenticate"] = 'Basic realm="embedded Hub: any name, and a token as password"'
+            error.status = 401
+        return HTMLResponse(pages.problem(error.message), error.status, headers)
     return JSONResponse({"error": error.message, **error.body}, error.status, headers)
 
 
-async def _respond(hub: Store, users: Users, request: Request, large: asyncio.Semaphore) -> Response:
+async def _respond(
+    hub: Store, users: Users, request: Request, large: asyncio.Semaphore, writers: CapacityLimiter
+) -> Response:
+    if not request.scope["raw_path"].startswith(b"/"):  # `OPTIONS *`, `CONNECT host:port`
+        raise HubError(400, "The address is none of the Hub's")
     host = request.headers.get("host", "")
     # A page elsewhere can point a name of its own at 127.0.0.1, but the browser then sends that name here.
     if not _LOOPBACK.fullmatch(host):
@@ -119,6 +135,10 @@ async def _respond(hub: Store, users: Users, request: Request, large: asyncio.Se
     call = Call(hub, users, request, method, parts, base, user)
     if method == "PUT" and parts[:2] == ("-", "lfs") and len(parts) == 5:
         return await files.receive_lfs(call)
+    if method == "POST" and "commit" in parts[3:5]:
+        call.caller()  # before the body is read
+    elif method == "POST" and parts[0] == "cas":
+        cas.check_token(call, "write")
     limit = _LARGE_LIMIT if "commit" in parts[3:5] or parts[0] == "cas" else _LIMIT
     told = request.headers.get("content-length", "")
     is_large = not told.isdecimal() or int(told[:12]) > _LIMIT
@@ -128,13 +148,18 @@ async def _respond(hub: Store, users: Users, request: Request, large: asyncio.Se
             body += piece
             if len(body) > limit:
                 raise HubError(413, f"The request is larger than {limit >> 20} MB")
-        return await run_in_threadpool(_dispatch, replace(call, body=body))
+        # Writers wait for each other: with threads of their own they keep no reader waiting.
+        return await to_thread.run_sync(
+            _dispatch, replace(call, body=body), limiter=None if method == "GET" else writers
+        )
 
 
 def _dispatch(call: Call) -> Response:
     match (call.method, *call.parts):
         case ("GET", ""):
-            return HTMLResponse(pages.index([repo_id for repo_id in call.store.repos() if call.sees(repo_id)]))
+            if "login" in call.request.query_params:
+                call.caller()
+            return HTMLResponse(pages.index(call.visible()))
         case ("GET", "api", "whoami-v2"):
             return models.whoami(call)
         case ("GET", "api", "agent-harnesses"):
@@ -182,10 +207,13 @@ def _dispatch(call: Call) -> Response:
             raise store.repo_not_found(name)
         case ("GET", owner, name):
             return models.page(call, call.repo(f"{owner}/{name}"), "main")
+        case ("GET", owner, name, "discussions"):
+            found = _content(community.listed(call, repo_id := call.repo(f"{owner}/{name}")))
+            return HTMLResponse(pages.discussions(repo_id, found))
         case ("GET", owner, name, "discussions", number):
             found = _content(community.details(call, repo_id := call.repo(f"{owner}/{name}"), number))
             return HTMLResponse(pages.discussion(repo_id, found))
-        case ("GET", owner, name, "tree" | "commit", revision):
+        case ("GET", owner, name, "tree" | "commit", revision, *_):
             return models.page(call, call.repo(f"{owner}/{name}"), revision)
         case ("GET", owner, name, "blob", revision, *path) if path:
             return files.download(call, call.repo(f"{owner}/{name}"), revision, "/".join(path))
@@ -213,8 +241,11 @@ def _model_route(call: Call, rest: list[str]) -> Response:
     if needed is not None and len(tail) != needed:
         raise HubError(404, "There is no such address")
     to_request = call.flag("create_pr") or tail[:1] == ["None"] or (tail and tail[0].startswith("refs/pr/"))
-    if right == "comment" or (right == "propose" and to_request):
+    if right == "comment":
         call.caller()
+    elif right == "propose" and to_request:
+        if call.require_write_role().only:
+            call.require_write(repo_id)
     elif right != "read":
         call.require_write(repo_id)
     return route(call, repo_id, *tail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -59,6 +60,15 @@ class Call:
         """Whether the caller may see a repository: a private one takes a user with rights in its namespace."""
         return not self.store.settings(repo_id)["private"] or (self.user is not None and self.user.sees(repo_id))
 
+    def visible(self) -> list[str]:
+        """All repositories that the caller may see, sorted; without those that are damaged."""
+        found = []
+        for repo_id in self.store.repos():
+            with suppress(HubError):
+                if self.sees(repo_id):
+                    found.append(repo_id)
+        return found
+
     def repo(self, repo_id: str) -> str:
         """The known id of a repository that the caller may see.
 
@@ -83,17 +93,24 @@ class Call:
     def caller(self) -> User:
         """The user, or 401. Any token will do where there is no users file."""
         if self.user is None:
-            raise HubError(401, "Invalid username or password: this needs a token, and any will do (set HF_TOKEN)")
+            which = "any will do" if self.users.known is None else "one of the users file"
+            raise HubError(401, f"Invalid username or password: this needs a token, {which} (set HF_TOKEN)")
         return self.user
+
+    def require_write_role(self) -> User:
+        """A user whose token may write at all, or 401 or 403."""
+        user = self.caller()
+        if user.role != "write":
+            raise HubError(403, f'You must use a write token: this one of {user.name!r} has the role "{user.role}"')
+        return user
 
     def require_write(self, repo_id: str) -> None:
         """Let only users through who may change this repository: 401 without a token, 403 without the right."""
-        user = self.caller()
+        user = self.require_write_role()
         if user.writes(repo_id):
             return
-        if user.role != "write":
-            raise HubError(403, f'You must use a write token: this one of {user.name!r} has the role "{user.role}"')
-        raise HubError(403, f"Forbidden: {user.name!r} has no right to write to {repo_id} (a pull request can be made)")
+        able = " (a pull request can be made)" if "commit" in self.parts or "preupload" in self.parts else ""
+        raise HubError(403, f"Forbidden: {user.name!r} has no right to write to {repo_id}{able}")
 
 
 def parse(body: bytes | bytearray) -> Json:

@@ -32,7 +32,7 @@ from urllib.parse import quote
 from starlette.responses import JSONResponse, Response
 
 from hubpush.localhub.call import Call
-from hubpush.localhub.store import HubError, Store
+from hubpush.localhub.store import USER, HubError, Store
 from hubpush.localhub.users import Users
 
 _CHUNK, _XORB, _CHUNKS = 128 << 10, 64 << 20, 8192  # the most bytes of a chunk and of a xorb, and chunks of a xorb
@@ -61,8 +61,9 @@ class _File:
 
 def _token(right: str, call: Call, repo_id: str, _revision: str) -> Response:
     """Where to upload or download, with a token for an hour."""
-    url, end = f"{call.base}/cas/{_place(call.users, 0)}", int(time.time()) + _TOKEN_SECONDS
-    claim = base64.urlsafe_b64encode(json.dumps([right, repo_id, end]).encode()).decode()
+    name = call.user.name if call.user else ""
+    url, end = f"{call.base}/cas/{_place(call.users, 0, name)}", int(time.time()) + _TOKEN_SECONDS
+    claim = base64.urlsafe_b64encode(json.dumps([right, repo_id, name, end]).encode()).decode()
     token = f"{claim}.{call.users.sign(f'xet-token:{claim}')}"
     # hf_xet reads the body, Python's side the headers.
     told = {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(end)}
@@ -72,19 +73,26 @@ def _token(right: str, call: Call, repo_id: str, _revision: str) -> Response:
 write_token, read_token = partial(_token, "write"), partial(_token, "read")
 
 
-def _check_token(call: Call, right: str) -> None:
+def check_token(call: Call, right: str) -> tuple[str, str]:
+    """The repository and the user of the xet token that a call comes with.
+
+    Raises:
+        HubError: 401 or 403, it is none, or not for this.
+    """
     claim, _, signature = call.request.headers.get("authorization", "").removeprefix("Bearer ").rpartition(".")
     if not hmac.compare_digest(call.users.sign(f"xet-token:{claim}").encode(), signature.encode()):
         raise HubError(401, "This xet token is not the running embedded Hub's")
-    has, _, end = json.loads(base64.urlsafe_b64decode(claim))
+    has, repo_id, name, end = json.loads(base64.urlsafe_b64decode(claim))
     if time.time() >= end:
         raise HubError(401, "This xet token is over")
     if has != right == "write":
         raise HubError(403, "This xet token is for reading")
+    return repo_id, name
 
 
-def _place(users: Users, days_ago: int) -> str:
-    return users.sign(f"xet-place:{users.session}:{int(time.time()) // _DAY - days_ago}")[:32]
+def _place(users: Users, days_ago: int, name: str) -> str:
+    # One for each user: a xorb is believed to be what its name says until a file is made of it.
+    return users.sign(f"xet-place:{users.session}:{int(time.time()) // _DAY - days_ago}:{name}")[:32]
 
 
 def xet_hash(store: Store, sha256: str) -> str:
@@ -102,8 +110,9 @@ def headers(call: Call, repo_id: str, revision: str, sha256: str) -> dict[str, s
 
 def forget(store: Store, users: Users) -> None:
     """Remove the xorbs of a server that ends and does not come back."""
-    for days_ago in range(3):
-        shutil.rmtree(store.directory / "xet" / "uploads" / _place(users, days_ago), ignore_errors=True)
+    names = {"", USER, *(user.name for user in (users.known or {}).values())}
+    for place in (_place(users, days_ago, name) for days_ago in range(3) for name in names):
+        shutil.rmtree(store.directory / "xet" / "uploads" / place, ignore_errors=True)
 
 
 def clean(store: Store) -> None:
@@ -125,24 +134,23 @@ def answer(call: Call, rest: tuple[str, ...]) -> Response:
         case ("GET", _, "files", sha256, end, signature):
             return _send(call, sha256, end, signature)
         case ("POST", place, "v1", "xorbs", "default", xorb) if _HASH.fullmatch(xorb):
-            _check_token(call, "write")
-            return JSONResponse({"was_inserted": _receive(call, _folder(call, place) / xorb)})
+            _, name = check_token(call, "write")
+            return JSONResponse({"was_inserted": _receive(call, _folder(call, place, name) / xorb)})
         case ("POST", place, "v1", "shards"):
-            _check_token(call, "write")
+            _, name = check_token(call, "write")
             deque(_files(call.body), maxlen=0)
             for file in _files(call.body):
-                _register(call.store, _folder(call, place), file)
+                _register(call.store, _folder(call, place, name), file)
             return JSONResponse({"result": 1})
         case ("GET", place, "v1", "reconstructions", xet) if _HASH.fullmatch(xet):
-            _check_token(call, "read")
-            return _reconstruction(call, place, xet)
-    _check_token(call, "read")
+            return _reconstruction(call, place, xet, check_token(call, "read")[0])
+    check_token(call, "read")
     raise HubError(404, "The embedded Hub does not have this part of xet")
 
 
-def _folder(call: Call, place: str) -> Path:
+def _folder(call: Call, place: str, name: str) -> Path:
     folder = call.store.directory / "xet" / "uploads" / place
-    known = place in (_place(call.users, 0), _place(call.users, 1))
+    known = place in (_place(call.users, 0, name), _place(call.users, 1, name))
     if not known and not (re.fullmatch(r"[0-9a-f]{32}", place) and folder.is_dir()):
         raise HubError(404, "This upload address of the embedded Hub is over: begin the upload again")
     return folder
@@ -299,10 +307,11 @@ def _keep(store: Store, kind: str, digest: str, meaning: str) -> None:
 # Downloads: an LFS file as one xorb, of chunks that are stored as they are
 
 
-def _reconstruction(call: Call, place: str, xet: str) -> Response:
+def _reconstruction(call: Call, place: str, xet: str, repo_id: str) -> Response:
     sha256 = _meaning(call.store, "xet", xet)
-    if (size := call.store.lfs_size(sha256) if sha256 else None) is None:
-        raise HubError(404, "There is no file with this xet hash")
+    known = call.store.find(repo_id) or call.store.moved(repo_id)
+    if not sha256 or known is None or (size := call.store.lfs_of(known).get(sha256)) is None:
+        raise HubError(404, "This repository has no file with this xet hash")
     start, last = _range(call, size)
     end = int(time.time()) + _TOKEN_SECONDS
     url = f"{call.base}/cas/{place}/files/{sha256}/{end}/{call.users.sign(f'xet-file:{sha256}:{end}')}"

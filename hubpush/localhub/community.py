@@ -163,7 +163,9 @@ def _merge(call: Call, repo_id: str, one: Discussion, user: User) -> str:
     call.require_write(repo_id)
     if not one["isPullRequest"] or one["status"] != "open":
         kind = f"a pull request with the status {one['status']!r}" if one["isPullRequest"] else "a discussion"
-        raise HubError(409, f"#{one['num']} is {kind}: only an open pull request can be merged")
+        raise HubError(
+            409, f"#{one['num']} is {kind}: only an open pull request can be merged (a draft is opened first)"
+        )
     with call.store.open(repo_id) as repo:
         base, head = _ends(repo, one)
         if not _commits(repo, base, head):

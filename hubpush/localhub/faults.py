@@ -90,7 +90,7 @@ class Fault:
     applied: Annotated[bool, Field(strict=True)] = False
     status: Annotated[int, Field(strict=True, ge=200, le=599)] = 503
     headers: Annotated[Mapping[str, str], AfterValidator(_headers)] = field(default_factory=dict)
-    body: str = ""
+    body: str = '{"error": "Told to fail, by the fault plan of this embedded Hub"}'
     seconds: _Real | None = None
     bytes: _Whole | None = None
     hook: Callable[[Seen], None] | None = None
@@ -134,6 +134,7 @@ class Plan:
 
     def __init__(self, faults: Iterable[Fault] = (), seed: int | None = None) -> None:
         self.seed = secrets.randbelow(2**32) if seed is None else seed
+        self.tell: Callable[[Seen], None] | None = None  # told of every strike
         self._lock = threading.Lock()
         self.clear()
         self.faults = tuple(faults)
@@ -191,6 +192,8 @@ class Plan:
                     break
             seen.query = redact(f"?{query}")[1:]
             self.seen.append(seen)
+        if seen.fault and self.tell:
+            self.tell(seen)
         return seen
 
     def _strikes(self, armed: _Armed) -> bool:

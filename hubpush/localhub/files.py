@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import mimetypes
 import re
+from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from dulwich.objects import Blob, ObjectID
@@ -28,18 +29,20 @@ def lfs_batch(call: Call, repo_id: str) -> Response:
         raise HubError(400, f"There is no LFS operation {operation!r}")
     wanted = [(digest(item), field(item, "size", int)) for item in objects(body, "objects")]
     if operation == "upload":
-        call.caller()
-        models.check_quota(call, repo_id, sum(size for sha256, size in wanted if call.store.lfs_size(sha256) != size))
+        if call.require_write_role().only:
+            call.require_write(repo_id)
+        models.check_quota(call, repo_id, dict(wanted))
+    here = call.store.lfs_of(repo_id) if operation == "download" else {}
     answers: list[Json] = []
     for sha256, size in wanted:
         answer: Json = {"oid": sha256, "size": size}
         # Both go without the token: the address itself is the permission.
         address = f"{call.base}/-/lfs/{sha256}/{size}/{_capability(call.users, sha256, size)}"
-        here = call.store.lfs_size(sha256) == size  # another size is what a power failure left of an upload
+        whole = call.store.lfs_size(sha256) == size  # another size is what a power failure left of an upload
         if operation == "download":
             missing: Json = {"error": {"code": 404, "message": "This LFS file is not here"}}
-            answer |= {"actions": {"download": {"href": address}}} if here else missing
-        elif not here:
+            answer |= {"actions": {"download": {"href": address}}} if whole and sha256 in here else missing
+        elif not whole:
             verify = f"{call.base}/{repo_id}.git/info/lfs/objects/verify"
             answer["actions"] = {"upload": {"href": address}, "verify": {"href": verify}}
         answers.append(answer)
@@ -100,7 +103,7 @@ def download(call: Call, repo_id: str, revision: str, path: str) -> Response:
         if entry is None or not entry.is_file or (entry.sha256 and call.store.lfs_size(entry.sha256) != entry.size):
             raise models.entry_not_found(path, commit)
         data = b"" if entry.sha256 else store.get(repo, ObjectID(entry.oid.encode()), Blob).as_raw_string()
-    guessed = mimetypes.guess_type(path)[0] or ""
+    guessed = mimetypes.guess_type(f"x{PurePosixPath(path).suffix}")[0] or ""
     # A document from a repository must not run as a page of this site, so only pictures keep their type.
     kind = guessed if guessed.startswith("image/") else "application/octet-stream" if entry.sha256 else "text/plain"
     etag, headers = f'"{entry.sha256 or entry.oid}"', {"X-Repo-Commit": commit.decode(), "Accept-Ranges": "bytes"}
@@ -110,7 +113,7 @@ def download(call: Call, repo_id: str, revision: str, path: str) -> Response:
         headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(entry.size)}
         headers |= cas.headers(call, repo_id, revision, entry.sha256)
         return _LargeFileResponse(call.store.lfs_path(entry.sha256), headers=headers, media_type=kind)
-    wanted = re.fullmatch(r"bytes=([0-9]*)-([0-9]*)", call.request.headers.get("range", ""))
+    wanted = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", call.request.headers.get("range", ""))
     if not wanted or not any(wanted.groups()) or call.request.headers.get("if-range", etag) != etag:
         return Response(data, headers=headers, media_type=kind)
     first, last = wanted.groups()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import math
 import re
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, get_args
 from urllib.parse import parse_qs
@@ -37,11 +39,14 @@ MISSING = {
     "lfs-files": "lists of LFS files, and their deletion",
     "user-access-request": "gated access",
     "git-receive-pack": "git push (commit through the API)",
+    "duplicate": "duplicating repositories",
+    "like": "likes",
+    "likers": "likes",
 }
 # Segments that follow a repo id in an address of the API, and can therefore not be the name of a repository.
 RESERVED_NAMES = {
     "revision", "tree", "refs", "commits", "auth-check", "paths-info", "preupload", "commit", "settings", "tag",
-    "branch", "discussions", "xet-write-token", "xet-read-token", *MISSING,
+    "branch", "discussions", "xet-write-token", "xet-read-token", "resolve", *MISSING,
 }  # fmt: skip
 
 
@@ -74,6 +79,8 @@ def _model_info(call: Call, repo: Repo, repo_id: str, commit: ObjectID, *, blobs
     card = metadata(text_of(repo, entries.get("README.md")))
     shown = [card.get(key, []) for key in ("tags", "language", "library_name", "pipeline_tag")]
     tags = [str(tag) for value in shown for tag in (value if isinstance(value, list) else [value])]
+    weights = _safetensors(call, entries)
+    tags += ["safetensors"] * bool(weights)
     siblings: list[Json] = []
     for entry in entries.values():
         sibling: Json = {"rfilename": entry.path}
@@ -86,11 +93,52 @@ def _model_info(call: Call, repo: Repo, repo_id: str, commit: ObjectID, *, blobs
     found: Json = {
         key: card[key] for key in ("library_name", "pipeline_tag", "mask_token", "model-index") if key in card
     }
+    found |= {**weights, **_from_config(repo, entries, card)}
     found |= {"id": repo_id, "modelId": repo_id, "author": repo_id.partition("/")[0], "sha": commit.decode()}
     found |= {"lastModified": store.date(store.get(repo, commit, Commit)), **call.store.settings(repo_id)}
     found |= {"tags": list(dict.fromkeys(tags + ([f"license:{card['license']}"] if "license" in card else [])))}
     found |= {"gated": False, "disabled": False, "downloads": 0, "downloadsAllTime": 0, "likes": 0, "spaces": []}
     return found | {"siblings": siblings, **({"cardData": card} if card else {})}
+
+
+_TASKS = {
+    "ForMaskedLM": "fill-mask", "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification", "ForQuestionAnswering": "question-answering",
+    "ForCausalLM": "text-generation",
+}  # fmt: skip
+
+
+def _from_config(repo: Repo, entries: Mapping[str, Entry], card: Json) -> Json:
+    # What the Hub reads out of a transformers config.json: `pipeline` without a task depends on it.
+    try:
+        config = json.loads(text_of(repo, entries.get("config.json")) or "{}")
+        classes = [name for name in config.get("architectures") or [] if isinstance(name, str)]
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return {}
+    if not config:
+        return {}
+    tasks = [task for name in classes for end, task in _TASKS.items() if name.endswith(end)]
+    task = {"pipeline_tag": tasks[0]} if tasks and card.get("library_name", "transformers") == "transformers" else {}
+    known = {"architectures": classes, "model_type": str(config.get("model_type", ""))}
+    return {"config": known, **({} if "pipeline_tag" in card else task)}
+
+
+def _safetensors(call: Call, entries: Mapping[str, Entry]) -> Json:
+    # Parameters by dtype, from the headers of the LFS files (format: huggingface/safetensors, README).
+    counts: dict[str, int] = {}
+    for path, entry in entries.items():
+        if not path.endswith(".safetensors") or "/" in path or not entry.sha256:
+            continue
+        try:
+            with call.store.lfs_path(entry.sha256).open("rb") as handle:
+                size = int.from_bytes(handle.read(8), "little")
+                header = json.loads(handle.read(size)) if size <= _TEXT_LIMIT else {}
+            for name, tensor in header.items():
+                if name != "__metadata__":
+                    counts[str(tensor["dtype"])] = counts.get(str(tensor["dtype"]), 0) + math.prod(tensor["shape"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+    return {"safetensors": {"parameters": counts, "total": sum(counts.values())}} if counts else {}
 
 
 def list_models(call: Call) -> Response:
@@ -103,8 +151,8 @@ def list_models(call: Call) -> Response:
     tags |= {call.query("pipeline_tag")} - {""}
     limit, page = min(max(call.number("limit", _MODELS_PAGE), 1), _MODELS_PAGE), call.number("p", 0)
     found = []
-    for repo_id in call.store.repos():
-        if author in ("", repo_id.lower().partition("/")[0]) and search in repo_id.lower() and call.sees(repo_id):
+    for repo_id in call.visible():
+        if author in ("", repo_id.lower().partition("/")[0]) and search in repo_id.lower():
             try:
                 with call.store.open(repo_id) as repo:
                     found.append(_model_info(call, repo, repo_id, store.resolve(repo, "main")))
@@ -124,15 +172,17 @@ def list_models(call: Call) -> Response:
 def list_own(call: Call, namespace: str = "") -> Response:
     """The repositories of a namespace that the caller may change, as its settings page lists them."""
     user, listed = call.caller(), []
-    for repo_id in call.store.repos():
-        if repo_id.partition("/")[0] == (namespace or user.name) and user.writes(repo_id):
-            with call.store.open(repo_id) as repo:
-                commit = store.resolve(repo, "main")
-                lfs = {e.sha256: e.size for e in call.store.entries(repo, commit).values() if e.sha256}
-                updated = store.date(store.get(repo, commit, Commit))
-            visibility = "private" if call.store.settings(repo_id)["private"] else "public"
-            shown = {"id": repo_id, "type": "model", "updatedAt": updated, "visibility": visibility}
-            listed.append({**shown, "storage": sum(lfs.values()), "storagePercent": 0})
+    for repo_id in call.visible():
+        if repo_id.partition("/")[0].lower() == (namespace or user.name).lower() and user.writes(repo_id):
+            private = call.store.settings(repo_id)["private"]
+            shown = {"id": repo_id, "type": "model", "visibility": "private" if private else "public"}
+            try:
+                with call.store.open(repo_id) as repo:
+                    updated = store.date(store.get(repo, store.resolve(repo, "main"), Commit))
+                used = sum(call.store.lfs_of(repo_id).values())
+            except HubError:
+                continue
+            listed.append({**shown, "updatedAt": updated, "storage": used, "storagePercent": 0})
     return JSONResponse(listed)
 
 
@@ -221,7 +271,7 @@ def auth_check(call: Call, repo_id: str, wanted: str = "") -> Response:
 def whoami(call: Call) -> Response:
     """The caller, with the organisations it belongs to."""
     user = call.caller()
-    everywhere = {repo_id.partition("/")[0]: "admin" for repo_id in call.store.repos()}
+    everywhere = {} if user.only else {repo_id.partition("/")[0]: "admin" for repo_id in call.store.repos()}
     everywhere.pop(user.name, None)
     roles, full = everywhere if user.orgs is None else user.orgs, call.users.fullnames
     orgs = [
@@ -258,7 +308,8 @@ def create_repo(call: Call) -> Response:
         raise HubError(400, f"{repo_id!r} cannot be told from an address of the Hub's API")
     user, namespace = call.caller(), repo_id.partition("/")[0]
     known = call.store.find(repo_id)
-    url = f"{call.base}/{known or repo_id}"
+    url = f"{call.base}/{known if known and call.sees(known) else repo_id}"
+    call.require_write_role()
     if user.only or not user.writes(repo_id):  # a keyless token creates nothing, not even its own repository
         text = f'You don\'t have the rights to create a model under the namespace "{namespace}"'
         raise HubError(401 if user.only else 403, text, url=url)
@@ -283,13 +334,24 @@ def move_repo(call: Call) -> Response:
     """Rename a repository; its old addresses answer with 307 from then on."""
     body = call.json()
     _only_models(body)
-    repo_id, new = call.repo(field(body, "fromRepo", str)), field(body, "toRepo", str)
+    repo_id, new = call.repo(field(body, "fromRepo", str)), _spelled(call, field(body, "toRepo", str))
     if new.partition("/")[2] in RESERVED_NAMES:
         raise HubError(400, f"{new!r} cannot be told from an address of the Hub's API")
     call.require_write(repo_id)
     call.require_write(new)
     call.store.move(repo_id, new)
     return JSONResponse({})
+
+
+def duplicate_files(call: Call, repo_id: str, what: str) -> Response:
+    """Let a commit elsewhere name LFS files of this repository: kept by digest, they only have to be there."""
+    if what != "duplicate":
+        raise HubError(501, f"The embedded Hub does not have {MISSING['lfs-files']}")
+    call.caller()
+    here = call.store.lfs_of(repo_id)
+    wanted = [field(file, "sha256", str) for file in objects(call.json(), "files")]
+    failed = [{"sha256": sha256, "error": f"{repo_id} has no such file"} for sha256 in wanted if sha256 not in here]
+    return JSONResponse({"failed": failed})
 
 
 def settings(call: Call, repo_id: str) -> Response:
@@ -308,12 +370,15 @@ def preupload(call: Call, repo_id: str, revision: str) -> Response:
         entries = call.store.entries(repo, store.resolve(repo, revision))
         attributes = text_of(repo, entries.get(".gitattributes")).encode()
         ignored = field(body, "gitIgnore", str, "") or text_of(repo, entries.get(".gitignore"))
-    patterns = GitAttributes(compile_gitattributes_patterns(parse_git_attributes(BytesIO(_tame(attributes))), ""))
+    patterns = GitAttributes(
+        compile_gitattributes_patterns(parse_git_attributes(BytesIO(_tame(attributes, attributes=True))), "")
+    )
     lines = _tame(ignored.encode()).splitlines()
     ignore = IgnoreFilter(line for line in lines if line.strip() and not line.startswith(b"#"))
     answers: list[Json] = []
     for file in objects(body, "files"):
         path, size = field(file, "path", str), field(file, "size", int)
+        store.check_path(path)
         lfs = size > _LARGE_FILE or (size > 0 and patterns.match_path(path.encode()).get(b"filter") == b"lfs")
         answer: Json = {"path": path, "uploadMode": "lfs" if lfs else "regular"}
         if (there := entries.get(path)) and there.is_file:
@@ -322,9 +387,10 @@ def preupload(call: Call, repo_id: str, revision: str) -> Response:
     return JSONResponse({"files": answers})
 
 
-def _tame(patterns: bytes) -> bytes:
+def _tame(patterns: bytes, *, attributes: bool = False) -> bytes:
     # Patterns become regular expressions, whose time grows with the path's length to the power of their wildcards.
-    bad = [line for line in patterns.splitlines() if len(re.findall(rb"\*+", line.partition(b" ")[0])) > _WILDCARDS]
+    lines = [line.split()[0] if attributes and line.split() else line for line in patterns.splitlines()]
+    bad = [line for line in lines if len(re.findall(rb"\*+", line)) > _WILDCARDS]
     if bad or len(patterns) > _PATTERNS_LIMIT:
         shown = bad[0][:80].decode("utf-8", "replace") if bad else ""
         what = f"holds a pattern with more than {_WILDCARDS} wildcards: {shown}" if bad else "is larger than 64 KB"
@@ -348,7 +414,8 @@ def create_commit(call: Call, repo_id: str, revision: str) -> Response:
         else:
             changes.append(_change(key, value))
     author, answer = call.caller().name, {}
-    check_quota(call, repo_id, sum(change.size for change in changes if change.size > 0))
+    sizes = {change.sha256: call.store.lfs_size(change.sha256) or 0 for change in changes if change.sha256}
+    check_quota(call, repo_id, sizes)
     made: list[str] = []
 
     def commit(reference: str) -> None:
@@ -370,20 +437,21 @@ def _may_commit(call: Call, repo_id: str, revision: str) -> None:
         call.require_write(repo_id)
 
 
-def check_quota(call: Call, repo_id: str, more: int) -> None:
-    """Refuse what a namespace has no room for, with the Hub's 403; only users of a users file have a quota."""
-    user = call.user
-    if user is None or user.quota is None or not more:
+def check_quota(call: Call, repo_id: str, wanted: Mapping[str, int]) -> None:
+    """Refuse LFS files (sizes by digest) that a namespace has no room for, with the Hub's 403.
+
+    Only users of a users file have a quota.
+    """
+    if (user := call.user) is None or user.quota is None or not wanted:
         return
-    namespace = repo_id.partition("/")[0]
-    sizes: dict[str, int] = {}
-    for other in call.store.repos():
+    namespace, here = repo_id.partition("/")[0], dict[str, int]()
+    for other in call.visible():
         if other.partition("/")[0] == namespace:
-            with call.store.open(other) as repo:
-                entries = call.store.entries(repo, store.resolve(repo, "main"))
-            sizes |= {entry.sha256: entry.size for entry in entries.values() if entry.sha256}
-    if sum(sizes.values()) + more > user.quota:
-        raise HubError(403, f"Storage limit reached: {namespace} may hold {user.quota} bytes of LFS files")
+            here |= call.store.lfs_of(other)
+    more = sum(size for sha256, size in wanted.items() if sha256 not in here)
+    if (used := sum(here.values())) + more > user.quota and more:
+        limit = f"{namespace} holds {used} of {user.quota} bytes of LFS files"
+        raise HubError(403, f"Storage limit reached: {limit}, and this adds {more}")
 
 
 def _change(kind: str, value: Json) -> Change:
@@ -485,7 +553,16 @@ def entry_not_found(path: str, commit: ObjectID) -> HubError:
 def model_id(call: Call, body: Json) -> str:
     """The repo id that a body names; without an organisation it is the caller's own."""
     _only_models(body)
-    return f"{field(body, 'organization', str, '') or call.caller().name}/{field(body, 'name', str)}"
+    return _spelled(call, f"{field(body, 'organization', str, '') or call.caller().name}/{field(body, 'name', str)}")
+
+
+def _spelled(call: Call, repo_id: str) -> str:
+    # A namespace is one whatever its case; it is written as those who know it write it.
+    namespace, _, name = repo_id.partition("/")
+    user = call.caller()
+    known = [user.name, *(user.orgs or ()), *call.users.private_by_default]
+    known += [other.partition("/")[0] for other in call.store.repos()]
+    return f"{next((one for one in known if one.lower() == namespace.lower()), namespace)}/{name}"
 
 
 def _only_models(body: Json) -> None:

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 
 from hubpush.localhub.store import Entry
 
+_RENDERED = 200_000  # characters of Markdown
 _STYLE = """
 :root{color-scheme:light dark}body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;
 overflow-wrap:break-word}h1,h2,h3{line-height:1.25}td,th{border:1px solid #8886;padding:.3em .7em}
@@ -42,7 +43,23 @@ class View:
 def index(repo_ids: Sequence[str]) -> str:
     """The list of repositories."""
     rows = "".join(f"<li>{_link(f'/{repo_id}', repo_id)}</li>" for repo_id in repo_ids)
-    return _page("Embedded Hub", f"<h1>Embedded Hub</h1><ul>{rows}</ul>" if rows else "<h1>No repositories yet</h1>")
+    shown = f"<h1>Embedded Hub</h1><ul>{rows}</ul>" if rows else "<h1>No repositories yet</h1>"
+    login = "Private ones are shown to who signs in: any name, and a token as password."
+    return _page("Embedded Hub", f"{shown}<p><small>{login} {_link('/?login', 'Sign in')}</small></p>")
+
+
+def problem(text: str) -> str:
+    """What a browser shows instead of a page that is not there."""
+    return _page("Embedded Hub", f"<p>{_link('/', 'Embedded Hub')}</p><h1>{escape(text)}</h1>")
+
+
+def discussions(repo_id: str, found: Mapping[str, Any]) -> str:
+    """The discussions and pull requests of a repository, as `community.listed` gives them."""
+    rows = "".join(
+        f"<li>{_link(f'/{repo_id}/discussions/{num}', title)} <small>{escape(status)}</small></li>"
+        for num, title, status in ((one["num"], one["title"], one["status"]) for one in found["discussions"])
+    )
+    return _page(repo_id, f"<p>{_link(f'/{repo_id}', repo_id)}</p><h1>Discussions</h1><ul>{rows or 'none'}</ul>")
 
 
 def repository(view: View) -> str:
@@ -60,7 +77,8 @@ def repository(view: View) -> str:
     )
     return _page(
         view.repo_id,
-        f"<p>{_link('/', 'Embedded Hub')}</p><h1>{escape(view.repo_id)}</h1><nav>{versions}</nav>"
+        f"<p>{_link('/', 'Embedded Hub')}</p><h1>{escape(view.repo_id)}</h1><nav>{versions}"
+        f"{_link(f'{home}/discussions', 'Discussions')}</nav>"
         f"<p><b>{escape(view.revision)}</b> <small>commit <code>{view.commit}</code></small></p><table>{facts}</table>"
         f"<article>{_rendered(view.card, files)}</article>"
         f"<h2>Files</h2><table>{listed}</table><h2>Commits</h2><ul>{past}</ul>",
@@ -122,6 +140,8 @@ def _page(title: str, body: str) -> str:
 
 
 def _rendered(card: str, files: str) -> str:
+    if len(card) > _RENDERED:  # its time grows with the square of some texts
+        return f"<pre>{escape(card)}</pre>"
     markdown = MarkdownIt("gfm-like", {"linkify": False})
     tokens = markdown.parse(card)
     for opened, inline in pairwise(tokens):

@@ -30,7 +30,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dulwich.errors import NotGitRepository
+from dulwich.errors import ChecksumMismatch, MissingCommitError, NotGitRepository
 from dulwich.file import FileLocked
 from dulwich.graph import find_merge_base
 from dulwich.index import commit_tree
@@ -48,6 +48,9 @@ else:
 USER = "local"
 _TEMPORARY_SECONDS = 24 * 3600
 _STALE_LOCK_SECONDS = 5
+_COMMITS_KEPT = 32  # whose entries stay in memory
+_FOLDERS_DELETED = 1000  # in one commit: each looks at all paths, under everybody's lock
+_ATTRIBUTES_LINE = 2048  # bytes, as git has it: fsck's gitattributesLineLength
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d{1,18})\n", re.ASCII
 )
@@ -110,7 +113,8 @@ class Store:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._blobs: dict[bytes, tuple[int, str, int]] = {}  # by content, so never out of date
-        self._held = threading.local()
+        self._entries: dict[ObjectID, dict[str, Entry]] = {}
+        self._caching, self._held = threading.Lock(), threading.local()
         directory.mkdir(parents=True, exist_ok=True)
         # Another server may be making the same directory at this moment, so its own names do not count as foreign.
         there = {path.name for path in directory.iterdir() if not path.name.startswith(_UNFINISHED)}
@@ -120,8 +124,7 @@ class Store:
             (directory / name).mkdir(exist_ok=True)
         with self.writing():
             if not (directory / _MARKER).exists() or not (directory / _MARKER).stat().st_size:
-                _replace(directory / _MARKER, secrets.token_bytes(32))
-                (directory / _MARKER).chmod(0o600)
+                _replace(directory / _MARKER, secrets.token_bytes(32), 0o600)
         for left in (directory / "tmp").iterdir():  # of killed processes; another server may be using a younger one
             try:
                 ours = re.fullmatch("[0-9a-f]{32}", left.name)
@@ -142,7 +145,7 @@ class Store:
         return sorted(
             f"{path.parent.name}/{path.name.removesuffix('.git')}"
             for path in (self.directory / "models").glob("*/*.git")
-            if NAME.fullmatch(path.parent.name) and NAME.fullmatch(path.name.removesuffix(".git"))
+            if path.is_dir() and NAME.fullmatch(path.parent.name) and NAME.fullmatch(path.name.removesuffix(".git"))
         )
 
     def find(self, repo_id: str) -> str | None:
@@ -164,15 +167,22 @@ class Store:
             if known := self.find(repo_id):
                 raise HubError(409, f"You already created this model repo: {known}")
             made = self._temporary()
-            with Repo.init_bare(made, mkdir=True, default_branch=b"main") as repo:
-                lines = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in _LFS_PATTERNS.split())
-                objects = MemoryObjectStore()
-                objects.add_object(blob := Blob.from_string(lines.encode()))
-                commit = _commit(objects, {b".gitattributes": (0o100644, blob.id)}, [], "initial commit", author)
-                _write_objects(repo, objects)
-                repo.refs.add_if_new(Ref(b"refs/heads/main"), commit)
-            _replace(made / "hub.json", _settings(private, iso(time.time())))
-            self._place(made, repo_id)
+            try:
+                self._make(made, private, author)
+                self._place(made, repo_id)
+            except OSError:  # a full disk
+                shutil.rmtree(made, ignore_errors=True)
+                raise
+
+    def _make(self, made: Path, private: bool, author: str) -> None:
+        with Repo.init_bare(made, mkdir=True, default_branch=b"main") as repo:
+            lines = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in _LFS_PATTERNS.split())
+            objects = MemoryObjectStore()
+            objects.add_object(blob := Blob.from_string(lines.encode()))
+            commit = _commit(objects, {b".gitattributes": (0o100644, blob.id)}, [], "initial commit", author)
+            _write_objects(repo, objects)
+            repo.refs.add_if_new(Ref(b"refs/heads/main"), commit)
+        _replace(made / "hub.json", _settings(private, iso(time.time())))
 
     def move(self, repo_id: str, new: str) -> None:
         """Rename a repository; requests for the old id are led to the new one until something else has that id."""
@@ -218,9 +228,13 @@ class Store:
         """A document of the Hub, or of one repository; an empty one when there is none."""
         path = self._path(repo_id) / name if repo_id else self.directory / name
         try:
-            found: dict[str, Any] = json.loads(path.read_bytes())
+            found = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return {}
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise HubError(409, f"The embedded Hub's own {name} {repo_id and f'of {repo_id} '}is damaged")
         return found
 
     @contextmanager
@@ -235,19 +249,32 @@ class Store:
 
     @contextmanager
     def open(self, repo_id: str) -> Iterator[Repo]:
-        """The git repository, closed at the end: dulwich keeps file handles."""
+        """The git repository, closed at the end: dulwich keeps file handles.
+
+        What is deleted or moved away meanwhile is not found, and a damaged one says so.
+        """
+        path = self._path(repo_id)
         try:
-            repo = Repo(str(self._path(repo_id)))
-        except NotGitRepository:
+            repo, before = Repo(str(path)), path.stat().st_ino
+        except (NotGitRepository, FileNotFoundError):
             raise repo_not_found(repo_id) from None
+        except (OSError, ValueError) as error:
+            raise HubError(409, f"The repository {repo_id} is damaged: {error}") from None
         with repo:
-            yield repo
+            try:
+                yield repo
+            except (KeyError, FileNotFoundError, MissingCommitError, NotGitRepository, ChecksumMismatch) as error:
+                if not path.is_dir() or path.stat().st_ino != before:
+                    raise repo_not_found(repo_id) from None
+                raise HubError(409, f"The repository {repo_id} is damaged (try git fsck): {error!r}") from None
 
     # Reading
 
-    def entries(self, repo: Repo, revision: ObjectID) -> dict[str, Entry]:
+    def entries(self, repo: Repo, revision: ObjectID) -> Mapping[str, Entry]:
         """Every file and directory of a commit by path."""
-        found = {}
+        if known := self._entries.get(revision):  # a commit never changes, and a download asks for each of its files
+            return known
+        found: dict[str, Entry] = {}
         for path, (mode, sha) in _tree(repo, get(repo, revision, Commit).tree).items():
             name = path.decode("utf-8", "replace")
             if stat.S_ISDIR(mode):
@@ -262,6 +289,10 @@ class Store:
                 self._blobs[sha] = (size, sha256, len(data))
             size, sha256, stored = self._blobs[sha]
             found[name] = Entry(name, sha.decode(), size, sha256=sha256, stored=stored)
+        with self._caching:
+            self._entries[revision] = found
+            while len(self._entries) > _COMMITS_KEPT:
+                del self._entries[next(iter(self._entries))]
         return found
 
     # Writing
@@ -286,6 +317,8 @@ class Store:
                     )
                 objects = MemoryObjectStore()
                 files = _files(repo, head)
+                if sum(change.kind == "deletedFolder" for change in changes) > _FOLDERS_DELETED:
+                    raise HubError(413, f"A commit deletes at most {_FOLDERS_DELETED} folders")
                 for change in changes:
                     self._apply(change, files, objects)
                 if wrong := _below_files(files):
@@ -345,6 +378,10 @@ class Store:
             if size is None or change.size not in (-1, size):
                 raise HubError(400, f"The LFS file of {change.path!r} was not uploaded, or has another size")
             content = f"version https://git-lfs.github.com/spec/v1\noid sha256:{change.sha256}\nsize {size}\n".encode()
+        if path.rpartition(b"/")[2] == b".gitattributes" and any(
+            len(line) > _ATTRIBUTES_LINE for line in content.split(b"\n")
+        ):
+            raise HubError(422, f"A line of {change.path} is longer than {_ATTRIBUTES_LINE} bytes")
         blob = Blob.from_string(content)
         objects.add_object(blob)
         files[path] = (files[path][0] if path in files else 0o100644, blob.id)
@@ -354,6 +391,8 @@ class Store:
         with self.writing(), self.open(repo_id) as repo:
             target = resolve(repo, revision)  # before the name, as the Hub does
             ref = _ref(kind, name)
+            if any(other.startswith(ref + b"/") or ref.startswith(other + b"/") for other in repo.refs.allkeys()):
+                raise HubError(409, f"Reference {ref.decode()} cannot stand beside one above or below it")
             if text and repo.refs.read_ref(ref) is None:
                 tag = Tag()
                 tag.name, tag.tagger, tag.tag_time, tag.tag_timezone = (
@@ -367,11 +406,7 @@ class Store:
                 objects.add_object(tag)
                 _write_objects(repo, objects)
                 target = tag.id
-            try:
-                created = _patiently(partial(repo.refs.add_if_new, ref, target))
-            except (NotADirectoryError, FileNotFoundError, IsADirectoryError):  # "a/b" beside "a", or the other way
-                raise HubError(409, f"Reference {ref.decode()} cannot stand beside one above or below it") from None
-            if not created:
+            if not _patiently(partial(repo.refs.add_if_new, ref, target)):
                 raise HubError(409, f"Reference {ref.decode()} already exists")
 
     def delete_ref(self, repo_id: str, kind: str, name: str) -> None:
@@ -385,6 +420,13 @@ class Store:
             _patiently(partial(repo.refs.remove_if_equals, ref, None))
 
     # LFS files
+
+    def lfs_of(self, repo_id: str) -> dict[str, int]:
+        """Digests and sizes of the LFS files that any branch, tag or pull request of a repository has now."""
+        with self.open(repo_id) as repo:
+            commits = {commit for kind in ("heads", "tags", "pr") for commit in refs(repo, kind).values()}
+            found = [self.entries(repo, ObjectID(commit.encode())).values() for commit in commits]
+        return {entry.sha256: entry.size for entries in found for entry in entries if entry.sha256}
 
     def lfs_path(self, sha256: str) -> Path:
         """Where the LFS file with this digest is or would be."""
@@ -523,7 +565,7 @@ def last_commits(repo: Repo, revision: ObjectID, paths: Iterable[str]) -> dict[s
     while wanted:
         parent = get(repo, commit.parents[0], Commit) if commit.parents else None
         there: Mapping[bytes, tuple[int, ObjectID]] = _tree(repo, parent.tree) if parent else {}
-        for path in [path for path in wanted if there.get(path) != here[path]]:
+        for path in [path for path in wanted if there.get(path) != here.get(path)]:
             found[path.decode()] = commit
             wanted.remove(path)
         if parent is None:
@@ -653,17 +695,27 @@ def _write_objects(repo: Repo, objects: MemoryObjectStore) -> None:
     for sha in objects:
         if sha not in repo.object_store:
             folder = Path(os.fsdecode(repo.path)) / "objects" / sha[:2].decode()
-            folder.mkdir(exist_ok=True)
-            _replace(folder / sha[2:].decode(), objects[sha].as_legacy_object())
+            for attempt in range(9):
+                folder.mkdir(exist_ok=True)
+                try:
+                    _replace(folder / sha[2:].decode(), objects[sha].as_legacy_object())
+                    break
+                except FileNotFoundError:  # `git gc` removes a folder that is empty at this moment
+                    if attempt == 8:
+                        raise
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: bytes, mode: int = 0o666) -> None:
     temporary = path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
-    with temporary.open("xb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    try:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _patiently(change: Callable[[], T]) -> T:

@@ -93,11 +93,11 @@ class Users:
     def keyless(self, repo_id: str) -> tuple[str, int]:
         """A token that may change this one repository, and for how many seconds."""
         claim = base64.urlsafe_b64encode(json.dumps([repo_id, int(time.time()) + _KEYLESS_SECONDS]).encode()).decode()
-        return f"hf_keyless_{claim}.{self.sign(claim)}", _KEYLESS_SECONDS
+        return f"hf_keyless_{claim}.{self.sign(f'keyless:{claim}')}", _KEYLESS_SECONDS
 
     def _keyless(self, token: str) -> User:
         claim, _, signature = token.removeprefix("hf_keyless_").rpartition(".")
-        if hmac.compare_digest(self.sign(claim).encode(), signature.encode()):
+        if hmac.compare_digest(self.sign(f"keyless:{claim}").encode(), signature.encode()):
             repo_id, end = json.loads(base64.urlsafe_b64decode(claim))
             if time.time() < end:
                 return User(repo_id.partition("/")[0], only=repo_id)
@@ -132,7 +132,7 @@ def read(path: Path) -> Users:
     Raises:
         UsageError: it cannot be read, or holds mistakes; all of them are named.
     """
-    hint = 'a user is [[users]] with name = "alice", token = "hf_alice" and, if wanted, role, orgs, quota'
+    hint = 'a user is [[users]] with name = "alice", token = "any-word" and, if wanted, role, orgs, quota'
     try:
         found = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
@@ -141,7 +141,7 @@ def read(path: Path) -> Users:
         # Not pydantic's own text: it repeats the input, and that may be a token.
         places = (f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())
         raise UsageError(f"the users file {path} is wrong: {'; '.join(places)}", hint=hint) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the users file {path} is not TOML: {error}", hint=hint) from None
     users = {_digest(u.token): User(u.name, u.fullname, u.email, u.role, u.orgs, u.quota) for u in found.users}
     if len(users) < len(found.users):
