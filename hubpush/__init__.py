@@ -10,7 +10,7 @@ The modules, in the order in which the data flows:
 - `parity`: does the published folder compute what the original computes? Measured first, then judged.
 - `manifest`: hubpush.json: what went in, what came out, with digests.
 - `metadata`, `chart`, `card`: recorded facts and results to README.md and its picture.
-- `publish`: plan, push, tag, verify.
+- `client`: the Hub's HTTP client, bounded; `publish`: plan, push, tag, verify.
 - `job`: what is asked for one release, and what came of it.
 - `pipeline`: the whole path of one release as one function.
 - `run`: a family over processes.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hubpush import __version__, catalog, manifest, publish
 from hubpush.architectures import Activation
 from hubpush.catalog import Family, Pin, Release
+from hubpush.client import bound
 from hubpush.errors import HubpushError, SourceError, UsageError
 from hubpush.manifest import Build
 from hubpush.parity import DEFAULT, Asked
@@ -267,6 +268,7 @@ def client_of(endpoint: str | None, *, embedded: bool) -> HfApi:
             )
     from huggingface_hub import HfApi
 
+    bound()
     return HfApi(
         endpoint=endpoint,
         token="embedded" if embedded else None,

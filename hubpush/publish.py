@@ -625,6 +625,8 @@ def _translated(error: BaseException, repo_id: str) -> HubpushError:
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
+    if isinstance(error, HubpushError):  # of the client's own hooks, out of an upload's thread
+        return error
     why = redact(f"{type(error).__name__}: {error}".splitlines()[0])
     if isinstance(error, LocalTokenNotFoundError):
         return HubRefusedError(
