@@ -323,10 +323,41 @@ def test_a_lock_file_of_a_dead_git_is_removed(directory: Path) -> None:
     store = Store(directory)
     store.create(REPO, private=False)
     lock = directory / "models" / f"{REPO}.git" / "refs" / "heads" / "main.lock"
-    lock.touch()
-    os.utime(lock, (0, 0))
-    store.commit(REPO, "main", "after", [Change("file", "a", b"x")], "")
-    assert not lock.exists()
+    for moment in (0, time.time() + 9e6):  # the second by another clock
+        lock.touch()
+        os.utime(lock, (moment, moment))
+        store.commit(REPO, "main", "after", [Change("file", "a", b"x")], "")
+        assert not lock.exists()
+
+
+def test_readers_do_not_wait_for_writers(api: HfApi, url: str, directory: Path) -> None:
+    """While more commits wait for the writers' lock than the server has threads, a reader is answered."""
+    added = b'{"key":"file","value":{"path":"a","content":"YQ==","encoding":"base64"}}'
+    body = b'{"key":"header","value":{"summary":"m"}}\n' + added
+    address, found = f"{url}/api/models/{REPO}/commit/main", []
+    with Store(directory).writing():
+        writers = [threading.Thread(target=lambda: found.append(send(address, "POST", body)[0])) for _ in range(60)]
+        for writer in writers:
+            writer.start()
+        time.sleep(0.5)
+        assert send(f"{url}/api/models/{REPO}")[0] == 200  # within its timeout
+        assert found == []
+    for writer in writers:
+        writer.join()
+    assert found == [200] * 60
+
+
+def test_a_short_commit_id_is_enough_if_it_is_one(api: HfApi, url: str, directory: Path) -> None:
+    """Seven digits name a commit; of a tree they name nothing, nor when two objects begin with them."""
+    commit = api.model_info(REPO).sha
+    assert api.model_info(REPO, revision=commit[:7]).sha == commit
+    tree = git(directory, "rev-parse", f"{commit}^{{tree}}").strip()
+    objects = directory / "models" / f"{REPO}.git" / "objects"
+    twin = objects / commit[:2] / (commit[2:39] + ("0" if commit[39] != "0" else "1"))
+    twin.write_bytes((objects / commit[:2] / commit[2:]).read_bytes())
+    for revision in (tree[:9], commit[:7], commit[:39]):
+        with pytest.raises(RevisionNotFoundError):
+            api.model_info(REPO, revision=revision)
 
 
 def test_git_reads_the_repositories(api: HfApi, directory: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,10 @@ def refused(status: int, call: object, *args: object, **options: object) -> None
 def test_rights_follow_the_file(url: str, repo_id: str, owner: str, asks: str, sees: bool, writes: bool) -> None:
     """A private repository is there for members of its namespace alone, and only who may write changes it."""
     as_(url, owner).create_repo(repo_id, private=True)
+    keep = httpx2.put(
+        f"{url}/api/models/{repo_id}/settings", json={}, headers={"Authorization": f"Bearer {owner}"}
+    ).json()
+    assert keep == {"private": True}  # what is not named stays
     api = as_(url, asks)
     if not sees:
         refused(404, api.model_info, repo_id)
@@ -150,8 +155,8 @@ def test_a_quota_is_kept(url: str) -> None:
     assert api.list_repo_commits("bob/two")[0].title == "fits"
 
 
-def test_a_keyless_token_may_change_its_repo_alone(url: str) -> None:
-    """The token of an OIDC exchange commits and tags in one existing repository, and nothing else."""
+def test_a_keyless_token_may_change_its_repo_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token of an OIDC exchange commits and tags in one existing repository, for an hour, and nothing else."""
     owner = as_(url, "hf_alice_canary")
     for repo_id in ("acme/x", "acme/y"):
         owner.create_repo(repo_id, private=True)
@@ -177,6 +182,10 @@ def test_a_keyless_token_may_change_its_repo_alone(url: str) -> None:
     refused(403, api.create_tag, "acme/y", tag="v1")
     refused(401, api.create_repo, "acme/z")
     refused(401, as_(url, found["access_token"][:-1] + "x").model_info, "acme/x")
+    hour = time.time() + 3601
+    with monkeypatch.context() as patch:
+        patch.setattr(users.time, "time", lambda: hour)
+        refused(401, api.model_info, "acme/x")
 
 
 def test_the_client_itself_exchanges_an_identity(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
