@@ -610,6 +610,8 @@ def hub_serve(
     docs/embedded-hub.md says what it has of the Hub, and how both files are written.
     """
     from hubpush import localhub
+    from hubpush.localhub.faults import read as read_faults
+    from hubpush.localhub.users import read as read_users
 
     if directory.is_file():
         raise UsageError(f"{directory} is a file", hint="give a directory")
@@ -619,13 +621,13 @@ def hub_serve(
         for obstacle in localhub.obstacles(url):
             show.say(f"Note: {obstacle}")
 
-    plan = localhub.read_faults(faults) if faults else None
+    plan = read_faults(faults) if faults else None
     if plan is not None:
         plan.tell = lambda seen: show.say(f"Fault: {seen.method} {seen.path} is told to fail")
     localhub.run(
         directory,
         port=port,
-        users=localhub.read_users(users) if users else None,
+        users=read_users(users) if users else None,
         plan=plan,
         on_start=started,
     )

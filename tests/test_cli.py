@@ -254,6 +254,40 @@ def test_hub_serve_serves_until_interrupted(done: Path) -> None:
         assert server.wait(20) == 0
 
 
+def test_hub_serve_takes_users_and_faults(tmp_path: Path, run: Callable[..., Result]) -> None:
+    """The files decide who is known and what fails; a strike is told; a wrong file ends it with what is wrong."""
+    import signal
+
+    import httpx2
+
+    (tmp_path / "users.toml").write_text('[[users]]\nname = "alice"\ntoken = "a-word"\n')
+    (tmp_path / "faults.toml").write_text('[[faults]]\nrequest = 2\naction = "status"\nstatus = 418\n')
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-m", "hubpush.cli", "hub", "serve", str(tmp_path / "hub"), "--port", "0",
+         "--users", str(tmp_path / "users.toml"), "--faults", str(tmp_path / "faults.toml")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().partition("HF_ENDPOINT=")[2].partition(";")[0]
+        tokens = ("a-word", "a-word", "another")
+        answers = [
+            httpx2.get(f"{url}/api/whoami-v2", headers={"Authorization": f"Bearer {token}"}).status_code
+            for token in tokens
+        ]
+        assert answers == [200, 418, 401]
+    finally:
+        server.send_signal(signal.SIGINT)
+        said = server.communicate(timeout=20)[1]
+    assert "Fault: GET /api/whoami-v2 is told to fail" in said
+    for option, wrong, named in (("--users", "users = 1", "users"), ("--faults", "[[faults]]\nreqest = 2", "reqest")):
+        (tmp_path / "wrong.toml").write_text(wrong)
+        result = run("hub", "serve", tmp_path / "hub", option, tmp_path / "wrong.toml")
+        assert result.code == 2
+        assert named in result.err
+        assert "Hint: " in result.err
+
+
 def test_failures_of_several_kinds_end_with_one(shop: Workshop) -> None:
     """One kind of failure gives its code, several give 1: a script can tell what to do from the code alone."""
     edit(shop.family, 'source = "tiny-a.zip"', 'source = "tiny-a.zip"\ncased = true')

@@ -636,9 +636,10 @@ def test_stopping_closes_the_port(directory: Path) -> None:
         assert HfApi(endpoint=url, token=TOKEN).repo_exists(REPO)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_in_the_foreground_ctrl_c_ends_it_cleanly(directory: Path) -> None:
-    """`run` says where it listens, serves, and returns normally on Ctrl-C."""
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_in_the_foreground_ctrl_c_ends_it_cleanly(directory: Path, end: signal.Signals) -> None:
+    """`run` says where it listens, serves, and on Ctrl-C or SIGTERM leaves no xorbs and returns normally."""
     program = (
         "import sys, pathlib, hubpush.localhub as l; l.run(pathlib.Path(sys.argv[1]), on_start=print); print('end')"
     )
@@ -648,9 +649,14 @@ def test_in_the_foreground_ctrl_c_ends_it_cleanly(directory: Path) -> None:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert HfApi(endpoint=url, token=TOKEN).whoami()["name"] == "local"
-        process.send_signal(signal.SIGINT)
+        xorbs = directory / "xet/uploads"
+        HfApi(endpoint=url, token=TOKEN).create_repo(REPO)
+        told = json.loads(send(f"{url}/api/models/{REPO}/xet-write-token/main")[2])
+        (xorbs / told["casUrl"].rpartition("/")[2]).mkdir(parents=True)
+        process.send_signal(end)
         output, errors = process.communicate(timeout=20)
     assert (process.returncode, output, errors) == (0, "end\n", "")
+    assert list(xorbs.iterdir()) == []
 
 
 def test_patterns_cannot_make_the_hub_hang(api: HfApi, url: str) -> None:

@@ -13,8 +13,9 @@ import pytest
 from huggingface_hub import Collection, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from hubpush.localhub import read_users, serve
+from hubpush.localhub import serve
 from hubpush.localhub.store import Store
+from hubpush.localhub.users import read as read_users
 
 pytestmark = pytest.mark.usefixtures("lfs_client")
 

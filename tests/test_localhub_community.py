@@ -18,8 +18,9 @@ from huggingface_hub import CommitOperationDelete as Delete
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
-from hubpush.localhub import read_users, serve
+from hubpush.localhub import serve
 from hubpush.localhub.store import Store
+from hubpush.localhub.users import read as read_users
 
 pytestmark = pytest.mark.usefixtures("lfs_client")
 

@@ -98,20 +98,6 @@ def obstacles(url: str) -> list[str]:
     return found
 
 
-def read_users(path: Path) -> Users:
-    """Read a users file (`users.read`)."""
-    from hubpush.localhub import users
-
-    return users.read(path)
-
-
-def read_faults(path: Path) -> Plan:
-    """Read a fault plan (`faults.read`)."""
-    from hubpush.localhub import faults
-
-    return faults.read(path)
-
-
 def _prepare(
     directory: Path, host: str, port: int, users: Users | None, plan: Plan | None
 ) -> tuple[uvicorn.Server, socket.socket, str, Callable[[], None]]:

@@ -201,7 +201,7 @@ def _dispatch(call: Call) -> Response:
             raise _not_here(call)
         case ("GET", owner, name, "info", "refs") | ("POST", owner, name, "git-upload-pack"):
             return git.upload_pack(call, owner, name)
-        case ("GET", owner, name, "resolve" | "raw", revision, *path) if path:
+        case ("GET", owner, name, "resolve" | "raw" | "blob", revision, *path) if path:
             return files.download(call, call.repo(f"{owner}/{name}"), revision, "/".join(path))
         case ("GET", name) | ("GET", name, "resolve", _, *_):  # models such as "gpt2" have no owner; none is here
             raise store.repo_not_found(name)
@@ -215,8 +215,6 @@ def _dispatch(call: Call) -> Response:
             return HTMLResponse(pages.discussion(repo_id, found))
         case ("GET", owner, name, "tree" | "commit", revision, *_):
             return models.page(call, call.repo(f"{owner}/{name}"), revision)
-        case ("GET", owner, name, "blob", revision, *path) if path:
-            return files.download(call, call.repo(f"{owner}/{name}"), revision, "/".join(path))
     raise _not_here(call)
 
 

@@ -166,7 +166,7 @@ def _receive(call: Call, path: Path) -> bool:
     if not path.parent.is_dir():
         clean(call.store)
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = call.store._temporary()
+    temporary = call.store.temporary()
     try:
         with temporary.open("xb") as handle:
             ends = _decode(call.body, handle.write)
@@ -298,7 +298,7 @@ def _meaning(store: Store, kind: str, digest: str) -> str:
 
 
 def _keep(store: Store, kind: str, digest: str, meaning: str) -> None:
-    path, temporary = store.directory / "xet" / "files" / kind / digest[:2] / digest, store._temporary()
+    path, temporary = store.directory / "xet" / "files" / kind / digest[:2] / digest, store.temporary()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary.write_bytes(meaning.encode())
     temporary.replace(path)

@@ -130,11 +130,12 @@ class Plan:
     Attributes:
         seed: Of the generator behind `chance`: the same requests in the same order meet the same faults again.
         seen: Every request, in the order of arrival.
+        tell: Called with each request that a fault strikes, before it is carried out.
     """
 
     def __init__(self, faults: Iterable[Fault] = (), seed: int | None = None) -> None:
         self.seed = secrets.randbelow(2**32) if seed is None else seed
-        self.tell: Callable[[Seen], None] | None = None  # told of every strike
+        self.tell: Callable[[Seen], None] | None = None
         self._lock = threading.Lock()
         self.clear()
         self.faults = tuple(faults)

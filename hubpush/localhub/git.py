@@ -49,7 +49,7 @@ def upload_pack(call: Call, owner: str, name: str) -> Response:
                 advertise_refs=asking,
             )
             handler.handle()
-    except (GitProtocolError, HangupException, ValueError, KeyError, AssertionError) as error:
+    except (GitProtocolError, HangupException, ValueError, AssertionError) as error:
         raise HubError(400, f"This is not what git sends: {error}") from None
     kind = "advertisement" if asking else "result"
     return Response(out.getvalue(), media_type=f"application/x-{_SERVICE}-{kind}")

@@ -280,8 +280,7 @@ def whoami(call: Call) -> Response:
     ]
     auth = {"type": "access_token", "accessToken": {"displayName": "embedded Hub", "role": user.role}}
     found = {"type": "user", "id": user.name, "name": user.name, "fullname": user.fullname or user.name}
-    email = {"email": user.email, "emailVerified": True} if user.email else {}
-    return JSONResponse({**found, **email, "avatarUrl": "", "isPro": False, "orgs": orgs, "auth": auth})
+    return JSONResponse({**found, "avatarUrl": "", "isPro": False, "orgs": orgs, "auth": auth})
 
 
 def validate_yaml(call: Call) -> Response:
@@ -313,9 +312,9 @@ def create_repo(call: Call) -> Response:
     if user.only or not user.writes(repo_id):  # a keyless token creates nothing, not even its own repository
         text = f'You don\'t have the rights to create a model under the namespace "{namespace}"'
         raise HubError(401 if user.only else 403, text, url=url)
-    default = "private" if namespace in call.users.private_by_default else "public"
+    is_private = namespace.lower() in map(str.lower, call.users.private_by_default)
     try:
-        call.store.create(repo_id, private=_private(body, default), author=user.name)
+        call.store.create(repo_id, private=_private(body, "private" if is_private else "public"), author=user.name)
     except HubError as error:
         error.body["url"] = url  # read by the client when the repository may exist (409)
         raise

@@ -166,7 +166,7 @@ class Store:
         with self.writing():
             if known := self.find(repo_id):
                 raise HubError(409, f"You already created this model repo: {known}")
-            made = self._temporary()
+            made = self.temporary()
             try:
                 self._make(made, private, author)
                 self._place(made, repo_id)
@@ -206,7 +206,7 @@ class Store:
     def delete(self, repo_id: str) -> None:
         """Remove a repository. Its LFS files stay: other repositories may hold the same content."""
         with self.writing():
-            aside = self._temporary()
+            aside = self.temporary()
             try:
                 self._path(repo_id).rename(aside)
             except FileNotFoundError:
@@ -442,7 +442,7 @@ class Store:
     @contextmanager
     def receive(self, sha256: str, size: int) -> Iterator[Callable[[bytes | bytearray], None]]:
         """Take an LFS file in pieces; it appears at the end of the block if size and digest are as announced."""
-        temporary, digest, received = self._temporary(), hashlib.sha256(), 0
+        temporary, digest, received = self.temporary(), hashlib.sha256(), 0
 
         def write(piece: bytes | bytearray) -> None:
             nonlocal received
@@ -469,7 +469,8 @@ class Store:
         # `repo_id` comes from `repos` or has passed the check in `create`: it cannot leave the directory.
         return self.directory / "models" / f"{repo_id}.git"
 
-    def _temporary(self) -> Path:
+    def temporary(self) -> Path:
+        """A name for what is not whole yet; what a killed process leaves there is removed after a day."""
         return self.directory / "tmp" / secrets.token_hex(16)
 
     @contextmanager

@@ -37,7 +37,6 @@ class User:
 
     name: str
     fullname: str = ""
-    email: str = ""
     role: str = "write"
     orgs: Mapping[str, str] | None = None
     quota: int | None = None
@@ -113,7 +112,6 @@ class _User(BaseModel):
     name: str = Field(pattern=f"^(?:{NAME.pattern})$")
     token: str = Field(min_length=1, pattern=r"^\S+$")
     fullname: str = ""
-    email: str = ""
     role: Literal["read", "write"] = "write"
     orgs: dict[str, Literal["read", "contributor", "write", "admin"]] = {}
     quota: int | None = Field(None, ge=0)
@@ -143,7 +141,7 @@ def read(path: Path) -> Users:
         raise UsageError(f"the users file {path} is wrong: {'; '.join(places)}", hint=hint) from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the users file {path} is not TOML: {error}", hint=hint) from None
-    users = {_digest(u.token): User(u.name, u.fullname, u.email, u.role, u.orgs, u.quota) for u in found.users}
+    users = {_digest(u.token): User(u.name, u.fullname, u.role, u.orgs, u.quota) for u in found.users}
     if len(users) < len(found.users):
         raise UsageError(f"the users file {path} gives two users one token", hint="give each its own")
     return Users(users, found.private_by_default, found.fullnames)
