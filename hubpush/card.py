@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -78,6 +78,7 @@ class Context:
         history: All versions up to this one, the oldest first.
         command: The command line that makes this again.
         source_is_public: Whether the source is a URL, which anybody can fetch.
+        withdrawn: Why the weights of this version should not be used: an earlier version with the same was yanked.
     """
 
     repo_id: str
@@ -108,6 +109,7 @@ class Context:
     history: tuple[Mapping[str, str], ...]
     command: str
     source_is_public: bool
+    withdrawn: str | None
 
 
 def facts(family: Family, release: Release, repo_id: str) -> dict[str, Any]:
@@ -163,6 +165,15 @@ def context(
         history=tuple(past.model_dump() for past in history),
         command=command,
         source_is_public=catalog.is_allowed_url(build.source.name),
+        withdrawn=_withdrawn(history),
+    )
+
+
+def _withdrawn(history: tuple[Past, ...]) -> str | None:
+    """Versions that differ in their last number alone have the same converted files."""
+    same = history[-1].version.rpartition(".")[0]
+    return next(
+        (past.yanked for past in reversed(history) if past.yanked and past.version.startswith(f"{same}.")), None
     )
 
 
@@ -217,12 +228,13 @@ def check_facts(release: Release) -> None:
         )
 
 
-def render(context: Context, existing: str | None = None) -> str:
+def render(context: Context, existing: str | None = None, kept: Collection[str] = ()) -> str:
     """The whole README.md.
 
     Args:
         context: What the templates see.
         existing: The README.md that stands on the Hub; text in it outside of the markers is kept.
+        kept: Generated parts that stay as they stand in it, or that stay removed.
 
     Raises:
         CardError: A template is wrong, or the metadata is.
@@ -235,9 +247,13 @@ def render(context: Context, existing: str | None = None) -> str:
             # A text from a family file or a manifest must not end a region: what follows would count as a person's.
             tidy = re.sub(r"\n{3,}", "\n\n", text).replace("<!-- hubpush:", "&lt;!-- hubpush:")
             regions[name] = f"<!-- hubpush:begin {name} -->\n{tidy}\n<!-- hubpush:end {name} -->"
-    body = merge(regions, existing)
+    yaml_there, body_there = metadata.split_front_matter(existing or "")
+    there = {found["name"]: found.group() for found in _REGION.finditer(body_there)}
+    regions = {name: there.get(name, "") if name in kept else region for name, region in regions.items()}
+    regions |= {name: there[name] for name in kept if name in there}
+    body = merge({name: region for name, region in regions.items() if region}, existing)
     matter = front_matter(Release.model_validate(context.release), context.model["architecture"], context.pipeline_tag)
-    yaml = metadata.write_front_matter(matter)
+    yaml = (yaml_there or "") if "front matter" in kept else metadata.write_front_matter(matter)
     text = f"---\n{yaml.rstrip()}\n---\n\n{body}\n"
     if len(text) > _MAX_CARD:
         raise CardError(f"the card has {len(text):,} characters", hint="a template loops; a card has about 8,000")

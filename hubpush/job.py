@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import shlex
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hubpush import __version__, catalog, manifest, publish
+from hubpush import __version__, catalog, manifest, publish, saved
 from hubpush.architectures import Activation
 from hubpush.catalog import Family, Pin, Release
-from hubpush.client import bound
+from hubpush.client import Bounds, DeferredError, bound, errors, remaining
 from hubpush.errors import HubpushError, SourceError, UsageError
 from hubpush.manifest import Build
 from hubpush.parity import DEFAULT, Asked
+from hubpush.remote import Remote
 from hubpush.source import NO_TEXTS, Location, Texts, display_name, resolve
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ STATIONS = ("fetch", "convert", "parity", "card", "push")
 Tell = Callable[[str, str, float | None], None]
 """Called with a release's name, the station it is at, and how much of it is done (0 to 1, or None)."""
 
-Status = Literal["published", "unchanged", "planned", "held", "failed"]
+Status = Literal["published", "unchanged", "planned", "proposed", "held", "deferred", "failed"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Options:
         dry_run: Do everything but the push.
         private: Visibility of repos that are created.
         overwrite: Replace what somebody else changed on the Hub.
+        adopt: Take over what somebody else changed in the card.
+        create_pr: Open a pull request, or update the one that is open, instead of committing to `main`.
+        max_bump: The highest part of a version that may rise.
+        max_changes: How many repos may change in this run; None is any number.
+        bounds: How long is waited for the Hub, and the deadline of the run.
         allow_nonfinite: Publish NaN weights.
         references: What the published model is compared with.
     """
@@ -54,8 +61,25 @@ class Options:
     dry_run: bool = False
     private: bool | None = None
     overwrite: bool = False
+    adopt: bool = False
+    create_pr: bool = False
+    max_bump: publish.Bump = "major"
+    max_changes: int | None = None
+    bounds: Bounds = field(default_factory=Bounds)
     allow_nonfinite: bool = False
     references: tuple[Asked, ...] = DEFAULT
+
+    def require_time(self) -> None:
+        """Check that the run may go on.
+
+        Raises:
+            DeferredError: Its deadline is over.
+        """
+        if remaining(self.bounds) <= 0:
+            raise DeferredError(
+                "the deadline of this run is over",
+                hint="run the same command again with more time: it goes on where this one stopped",
+            )
 
 
 @dataclass(frozen=True)
@@ -104,7 +128,12 @@ class Job:
     @property
     def folder(self) -> Path:
         """Where this release is unpacked and built."""
-        return self.work / "releases" / self.repo_id.replace("/", "--")
+        return folder_of(self.work, self.repo_id)
+
+
+def folder_of(work: Path, repo_id: str) -> Path:
+    """Where the release that goes to a repo is unpacked and built."""
+    return work / "releases" / repo_id.replace("/", "--")
 
 
 @dataclass(frozen=True)
@@ -128,6 +157,7 @@ class Outcome:
     deletes: tuple[str, ...] = ()
     card: str | None = None
     assumed: tuple[str, ...] = ()
+    plan: saved.Item | None = None
 
 
 def of_family(
@@ -249,15 +279,29 @@ def _command(asked: Sequence[str], facts: Mapping[str, Any]) -> str:
 
 def client(job: Job) -> HfApi:
     """The Hub's client for a job."""
-    return client_of(job.endpoint, embedded=job.embedded)
+    return client_of(job.endpoint, embedded=job.embedded, repo_id=job.repo_id, bounds=job.options.bounds)
 
 
-def client_of(endpoint: str | None, *, embedded: bool) -> HfApi:
+def is_keyless() -> bool:
+    """Whether the tokens are those of trusted publishing: for one repo each, and good for an hour."""
+    return bool(os.environ.get("HF_OIDC_RESOURCE"))
+
+
+def client_of(
+    endpoint: str | None, *, embedded: bool, repo_id: str | None = None, bounds: Bounds | None = None
+) -> HfApi:
     """The Hub's client. An embedded Hub takes any token, so it never gets a person's real one.
 
     Args:
         endpoint: The Hub; None for the one huggingface_hub is configured for.
         embedded: Whether it is an embedded one.
+        repo_id: The repo that it is for; a keyless token is good for that alone.
+        bounds: How long is waited; None keeps what is set.
+
+    Raises:
+        UsageError: Keyless tokens are asked for from another Hub than the configured one.
+        HubRefusedError: There is no keyless token.
+        HubUnavailableError: The Hub does not answer.
     """
     if embedded:
         # The client asks the environment for a proxy, and no proxy reaches this machine's own loopback.
@@ -268,34 +312,60 @@ def client_of(endpoint: str | None, *, embedded: bool) -> HfApi:
             )
     from huggingface_hub import HfApi
 
-    bound()
-    return HfApi(
-        endpoint=endpoint,
-        token="embedded" if embedded else None,
-        library_name="hubpush",
-        library_version=__version__,
-    )
+    bound(bounds)
+    token: str | bool | None = None
+    if embedded:
+        token = "embedded"  # noqa: S105 - no secret: the embedded Hub's word for anybody
+    elif is_keyless():
+        if endpoint is not None:
+            raise UsageError(
+                "HF_OIDC_RESOURCE asks the configured Hub for tokens, and --hub names another",
+                hint="name the Hub with HF_ENDPOINT instead, or unset HF_OIDC_RESOURCE",
+            )
+        token = _keyless_token(repo_id) if repo_id is not None else False
+    return HfApi(endpoint=endpoint, token=token, library_name="hubpush", library_version=__version__)
+
+
+_keyless_lock = threading.Lock()
+
+
+def _keyless_token(repo_id: str) -> str | None:
+    """The token of one repo. The client reads the environment for whose, and keeps it until it ends."""
+    from huggingface_hub import get_token
+
+    with _keyless_lock:
+        before = os.environ["HF_OIDC_RESOURCE"]
+        os.environ["HF_OIDC_RESOURCE"] = repo_id
+        try:
+            with errors(repo_id):
+                return get_token()
+        finally:
+            os.environ["HF_OIDC_RESOURCE"] = before
 
 
 def settled(
-    job: Job,
+    name: str,
+    repo_id: str,
     found: manifest.Manifest,
     status: Status,
-    remote: publish.Remote | None,
-    published: publish.Published | None = None,
+    api: HfApi,
+    commit: str | None,
+    *,
+    bump: str | None = None,
+    proposal: int | None = None,
     seconds: Mapping[str, float] | None = None,
 ) -> Outcome:
-    """The outcome of a release that stands on the Hub as it ought to, or was put there now."""
-    commit = published.commit if published is not None else (remote.tags or {}).get(found.tag) if remote else None
+    """The outcome of a release that stands on the Hub as it ought to, was put there now, or is proposed there."""
+    page = f"tree/{found.tag}" if proposal is None else f"discussions/{proposal}"
     return Outcome(
-        name=job.release.name,
-        repo_id=job.repo_id,
+        name=name,
+        repo_id=repo_id,
         status=status,
         version=found.version,
-        bump=published.bump if published is not None else None,
+        bump=bump,
         commit=commit,
         tag=found.tag,
-        url=f"{client(job).endpoint}/{job.repo_id}/tree/{found.tag}",
+        url=f"{api.endpoint}/{repo_id}/{page}",
         parity=_parity_summary(found.build),
         files={path: {"sha256": file.sha256, "size": file.size} for path, file in found.files.items()},
         seconds=dict(seconds or {}),
@@ -304,13 +374,7 @@ def settled(
     )
 
 
-def planned(
-    job: Job,
-    remote: publish.Remote,
-    candidate: publish.Candidate,
-    step: publish.Plan,
-    seconds: Mapping[str, float],
-) -> Outcome:
+def planned(job: Job, remote: Remote, step: publish.Plan, seconds: Mapping[str, float]) -> Outcome:
     """The outcome of a dry run: what a push would do."""
     return Outcome(
         name=job.release.name,
@@ -319,24 +383,28 @@ def planned(
         version=step.version,
         bump=step.bump,
         tag=f"v{step.version}",
-        parity=_parity_summary(candidate.build),
-        files={
-            path: {"sha256": file.sha256, "size": file.size}
-            for path, file in step.manifest.files.items()
-            if path in step.adds
-        },
+        parity=_parity_summary(step.manifest.build),
+        files={path: {"sha256": step.file(path).sha256, "size": step.file(path).size} for path in step.adds},
         seconds=dict(seconds),
         change=step.change + ("" if remote.is_reachable else "; the Hub was not reached: planned against an empty one"),
         deletes=step.deletes,
         card=str(job.folder / "README.md"),
-        assumed=candidate.build.model.assumed,
+        assumed=step.manifest.build.model.assumed,
+        plan=saved.of(
+            step,
+            job.release.name,
+            exists=remote.exists,
+            private=job.options.private,
+            create_pr=job.options.create_pr,
+        ),
     )
 
 
-def failed(job: Job, error: HubpushError, seconds: Mapping[str, float] | None = None) -> Outcome:
-    """The outcome of a release that an error ended."""
+def failed(name: str, repo_id: str, error: HubpushError, seconds: Mapping[str, float] | None = None) -> Outcome:
+    """The outcome of a release that an error ended, or that has to wait for another run."""
     problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}
-    return Outcome(job.release.name, job.repo_id, "failed", seconds=dict(seconds or {}), error=problem)
+    status: Status = "deferred" if isinstance(error, DeferredError) else "failed"
+    return Outcome(name, repo_id, status, seconds=dict(seconds or {}), error=problem)
 
 
 def _parity_summary(build: Build) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Source(BaseModel):
 
 
 class Past(BaseModel):
-    """An earlier version, or this one, in the versions table."""
+    """An earlier version, or this one, in the versions table; `yanked` says why nobody should use it."""
 
     model_config = _FROZEN
 
@@ -87,6 +87,7 @@ class Past(BaseModel):
     date: str
     change: str
     verdict: str
+    yanked: str | None = None
 
 
 def _known_architecture(name: str) -> str:
@@ -247,7 +248,7 @@ class Record(BaseModel):
     build: Build
 
 
-def _are_paths(files: Mapping[str, File]) -> Mapping[str, File]:
+def are_paths(files: Mapping[str, File]) -> Mapping[str, File]:
     """Names of files in a repo, which lead nowhere else on a machine that looks for them."""
     for name in files:
         parts = name.split("/")
@@ -256,6 +257,26 @@ def _are_paths(files: Mapping[str, File]) -> Mapping[str, File]:
         if re.search(r"[\\:]", name):
             raise ValueError(f"{name[:80]!r} is no path in a repo")
     return files
+
+
+class Facts(BaseModel):
+    """What the card of a version states that no measurement gives.
+
+    Attributes:
+        title: Of the family.
+        summary: Of the family.
+        siblings: Names and titles of the family's releases.
+        release: The release, by the keys of a family file; without the places where files lie on a machine.
+        command: The command line that makes this version again.
+    """
+
+    model_config = _FROZEN
+
+    title: str
+    summary: str
+    siblings: tuple[tuple[str, str], ...]
+    release: Mapping[str, Any]
+    command: str
 
 
 class Manifest(BaseModel):
@@ -272,6 +293,8 @@ class Manifest(BaseModel):
         card_parts: Digests of the generated parts of README.md by name; a person may write around them.
         history: All versions up to this one, the oldest first.
         hold: Set by a person or a rollback: nothing is published until it is lifted.
+        kept: Generated parts of README.md that stand as a person left them, because `--adopt` said so.
+        facts: What the card states that no measurement gives, so that it can be rendered again from this file alone.
     """
 
     model_config = _FROZEN
@@ -282,10 +305,12 @@ class Manifest(BaseModel):
     release: str
     inputs: Inputs
     build: Build
-    files: Annotated[Mapping[str, File], AfterValidator(_are_paths)]
+    files: Annotated[Mapping[str, File], AfterValidator(are_paths)]
     card_parts: Annotated[Mapping[str, Sha256], Field(min_length=1)]
     history: Annotated[tuple[Past, ...], Field(min_length=1)]
     hold: bool = False
+    kept: tuple[str, ...] = ()
+    facts: Facts | None = None
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:

@@ -18,14 +18,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from hubpush import __version__, card, catalog, manifest, parity, publish, source
+from hubpush import __version__, card, catalog, manifest, parity, publish, saved, source
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture
 from hubpush.catalog import Pin, Release
 from hubpush.errors import HubpushError, HubUnavailableError, SourceError
-from hubpush.job import Job, Outcome, Tell, client, failed, planned, settled
+from hubpush.job import Job, Outcome, Status, Tell, client, failed, planned, settled
 from hubpush.manifest import Build
+from hubpush.remote import README, Remote, download, look
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -34,30 +35,46 @@ if TYPE_CHECKING:
     from hubpush.model import Account
     from hubpush.tokenizer import Vocabulary
 
-Need = Literal["nothing", "held", "tag", "card", "build"]
+Need = Literal["nothing", "held", "proposed", "tag", "card", "build"]
 
 
-def survey(job: Job) -> tuple[publish.Remote, Need]:
+def survey(job: Job) -> tuple[Remote, Need]:
     """Look at the Hub and decide what a release needs. Reads only; imports nothing heavy.
 
     Raises:
         HubpushError: The Hub or the source cannot be read.
     """
+    options = job.options
     try:
-        remote = publish.look(client(job), job.repo_id, job.work / "hub-cache")
+        api = client(job)
+        author = publish.author(api, job.repo_id) if options.create_pr else None
+        there = look(api, job.repo_id, job.work / "hub-cache", author=author)
     except HubUnavailableError:
-        if not job.options.dry_run or job.embedded:
+        if not options.dry_run or job.embedded:
             raise
-        remote = publish.Remote(exists=False, is_reachable=False)
+        there = Remote(exists=False, is_reachable=False)
     job.texts.digests()  # what is not there is said before anything is fetched
-    is_held = remote.manifest is not None and remote.manifest.hold
-    if not (job.options.overwrite or is_held):
-        publish.require_untouched(remote, job.repo_id)
-    return remote, decide(job, remote)
+    is_held = there.manifest is not None and there.manifest.hold
+    if not (options.overwrite or is_held):
+        publish.require_untouched(there, job.repo_id, adopt=options.adopt)
+    return there, decide(job, there)
 
 
-def decide(job: Job, remote: publish.Remote) -> Need:
-    """What a release needs, by its inputs: nothing, its tag, a new card from recorded results, or a conversion."""
+def decide(job: Job, remote: Remote) -> Need:
+    """What a release needs, by its inputs: nothing, its tag, a new card from recorded results, or a conversion.
+
+    With a pull request of ours open, what that needs: `proposed` is nothing.
+    """
+    need = _decide(job, remote)
+    if need in ("build", "card") and (proposal := publish.open_proposal(remote)) is not None:
+        tags = {**(remote.tags or {}), proposal.manifest.tag: proposal.head}
+        of_proposal = replace(remote, tags=tags, manifest=proposal.manifest, drift=proposal.drift, proposals=())
+        need = _decide(job, of_proposal)
+        return "proposed" if need == "nothing" else need
+    return need
+
+
+def _decide(job: Job, remote: Remote) -> Need:
     found = remote.manifest
     if found is None:
         return "build"
@@ -69,9 +86,9 @@ def decide(job: Job, remote: publish.Remote) -> Need:
     if _lacks_proof(found.build, job):
         return "build"
     if remote.drift:
-        of_card = (publish.README, card.CHART)
+        of_card = (README, card.CHART)
         return "card" if all(path.startswith(of_card) for path in remote.drift) else "build"
-    if found.inputs != _recorded(job, found.build).inputs():
+    if found.inputs != _recorded(job, found.build).inputs() or (found.kept and job.options.overwrite):
         return "card"
     return "nothing" if found.tag in (remote.tags or {}) else "tag"
 
@@ -84,43 +101,145 @@ def carry(job: Job, tell: Tell) -> Outcome:
     seconds: dict[str, float] = {}
     forget_peak()
     now = datetime.datetime.now(datetime.UTC).date().isoformat()
+    options, cache = job.options, job.work / "hub-cache"
+
+    def telling(name: str, station: str, part: float | None) -> None:
+        # What takes long tells how far it is, so here is where it can be ended.
+        options.require_time()
+        tell(name, station, part)
+
     try:
-        job.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(job.folder / ".lock"):
+        with locked(job, tell):
             remote, need = survey(job)
-            if need in ("nothing", "held") and remote.manifest is not None:
-                return settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
-            if need == "tag" and remote.manifest is not None and job.options.dry_run:
-                return replace(settled(job, remote.manifest, "planned", remote), change="only the tag is missing")
-            if need in ("tag", "card") and remote.manifest is not None:
-                candidate = _recorded(job, remote.manifest.build)
+            proposal = publish.open_proposal(remote)
+            if (outcome := at_rest(job, remote, need)) is not None:
+                return outcome
+            if need == "tag" and remote.manifest is not None and options.dry_run:
+                item = saved.of_tag(remote, job.release.name, job.repo_id)
+                waiting = standing(job, remote, "planned")
+                return replace(waiting, change="only the tag is missing", plan=item)
+            recorded = proposal.manifest if proposal is not None else remote.manifest
+            if need in ("tag", "card") and recorded is not None:
+                candidate = _recorded(job, recorded.build)
             else:
-                build = _build(job, remote, tell, seconds)
+                build = _build(job, remote, telling, seconds)
                 candidate = _candidate(job, build, job.folder / "model")
-            with _timed("card", job, tell, seconds):
+            with _timed("card", job, telling, seconds):
                 step = publish.plan_ahead(
-                    client(job), remote, candidate, job.work / "hub-cache", now, overwrite=job.options.overwrite
+                    client(job),
+                    publish.with_proposal(remote),
+                    candidate,
+                    cache,
+                    now,
+                    overwrite=options.overwrite,
+                    adopt=options.adopt,
+                    max_bump=options.max_bump,
                 )
-                (job.folder / "README.md").write_text(step.readme, encoding="utf-8", newline="\n")
-            if job.options.dry_run:
-                return replace(planned(job, remote, candidate, step, seconds), memory=peak_memory())
-            with _timed("push", job, tell, seconds):
+                write_generated(job, step)
+            if options.dry_run:
+                return replace(planned(job, remote, step, seconds), memory=peak_memory())
+            with _timed("push", job, telling, seconds):
                 published = publish.publish(
                     client(job),
                     candidate,
-                    job.work / "hub-cache",
+                    cache,
                     now,
-                    private=job.options.private,
-                    overwrite=job.options.overwrite,
+                    private=options.private,
+                    author=publish.author(client(job), job.repo_id) if options.create_pr else None,
                     embedded=job.embedded,
+                    bounds=options.bounds,
+                    overwrite=options.overwrite,
+                    adopt=options.adopt,
+                    max_bump=options.max_bump,
                 )
-            outcome = settled(job, published.manifest, published.status, None, published, seconds)
+            outcome = settled(
+                job.release.name,
+                job.repo_id,
+                published.manifest,
+                published.status,
+                client(job),
+                published.commit,
+                bump=published.bump,
+                proposal=published.proposal,
+                seconds=seconds,
+            )
             return replace(outcome, memory=peak_memory())
     except HubpushError as error:
-        return failed(job, error, seconds)
+        return failed(job.release.name, job.repo_id, error, seconds)
     except OSError as error:
         # What a station does not explain itself: a full disk, a work directory without permission.
-        return failed(job, HubpushError(f"{error}", hint="check the disk, and the permissions of --work"), seconds)
+        trouble = HubpushError(f"{error}", hint="check the disk, and the permissions of --work")
+        return failed(job.release.name, job.repo_id, trouble, seconds)
+
+
+@contextmanager
+def locked(job: Job, tell: Tell) -> Iterator[None]:
+    """One run at a time in the folder of a release; another one waits, and says so.
+
+    Raises:
+        HubUnavailableError: The deadline comes first.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(job.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell(job.release.name, "wait", None)
+        while not lock.is_locked:
+            job.options.require_time()
+            with suppress(Timeout):
+                lock.acquire(timeout=1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def why(job: Job, remote: Remote, need: Need) -> str | None:
+    """What makes a release need something, in words."""
+    found = remote.manifest
+    if found is None:
+        return "there is no repo yet" if not remote.exists else "the repo holds no release of hubpush"
+    if remote.drift:
+        return f"changed by somebody: {', '.join(remote.drift)}"
+    if need == "build":
+        sha256 = _known_digest(job, found)
+        if sha256 not in (None, found.build.source.sha256):
+            return f"the source is {str(sha256)[:12]} now, and {found.build.source.sha256[:12]} was converted"
+        if sha256 is not None and _is_of(found.build, job, sha256):
+            return "a comparison is asked for that is not recorded"
+        return "the source, the weight map or an option is another one"
+    if need == "proposed" and (proposal := publish.open_proposal(remote)) is not None:
+        return f"v{proposal.manifest.version} waits in pull request {proposal.number}"
+    return {
+        "card": "the facts, the templates or the recorded results of the card changed",
+        "tag": f"the tag {found.tag} is missing",
+        "held": f"a hold is set: {found.history[-1].change}",
+    }.get(need)
+
+
+def at_rest(job: Job, remote: Remote, need: Need) -> Outcome | None:
+    """The outcome of a release that needs nothing; None if there is something to do."""
+    if need in ("nothing", "held") and remote.manifest is not None:
+        return standing(job, remote, "unchanged" if need == "nothing" else "held")
+    if need == "proposed" and (one := publish.open_proposal(remote)) is not None:
+        name, repo_id = job.release.name, job.repo_id
+        return settled(name, repo_id, one.manifest, "proposed", client(job), one.head, proposal=one.number)
+    return None
+
+
+def standing(job: Job, remote: Remote, status: Status) -> Outcome:
+    """The outcome of a release that is on the Hub."""
+    found = cast("manifest.Manifest", remote.manifest)
+    return settled(job.release.name, job.repo_id, found, status, client(job), (remote.tags or {}).get(found.tag))
+
+
+def write_generated(job: Job, step: publish.Plan) -> None:
+    """Lay README.md, hubpush.json and the pictures of a plan beside the converted files, for people and `--apply`."""
+    for path, content in step.generated.items():
+        target = job.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
 
 
 @dataclass(frozen=True)
@@ -334,7 +453,7 @@ def record(
         files={
             path.name: manifest.describe(path, sha256 if path.name == "model.safetensors" else None)
             for path in sorted(folder.iterdir())
-            if path.is_file() and path.name not in (publish.README, manifest.NAME) and not path.name.startswith(".")
+            if path.is_file() and path.name not in (README, manifest.NAME) and not path.name.startswith(".")
         },
         parity=cast("manifest.Parity", report.to_json()) if report else None,
         samples=cast("manifest.Samples", report.samples) if report and report.samples else None,
@@ -345,7 +464,7 @@ def record(
     )
 
 
-def _build(job: Job, remote: publish.Remote, tell: Tell, seconds: dict[str, float]) -> Build:
+def _build(job: Job, remote: Remote, tell: Tell, seconds: dict[str, float]) -> Build:
     """Fetch, convert, prove. What an earlier run of the same inputs built and recorded is used again."""
     release, name, folder, options = job.release, job.release.name, job.folder / "model", job.options
 
@@ -442,7 +561,7 @@ def bring(
             raise SourceError(f"{where} is no directory", hint="repo=OWNER/NAME names a repo, repo=./FOLDER a folder")
         return replace(one, folder=folder)
     repo_id, _, revision = where.partition("@")
-    return replace(one, folder=publish.download(api(), repo_id, revision or None, work / "repos"))
+    return replace(one, folder=download(api(), repo_id, revision or None, work / "repos"))
 
 
 def _known_digest(job: Job, found: manifest.Manifest) -> str | None:

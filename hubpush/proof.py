@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubpush import card, catalog, manifest, parity, pipeline, publish, source
+from hubpush import card, catalog, manifest, parity, pipeline, remote, source
 from hubpush.errors import DriftError, UsageError
 from hubpush.parity import recorded
 from hubpush.parity.published import strangers
@@ -88,7 +88,7 @@ def verify(
         HubUnavailableError: The Hub does not answer.
         ParityError: transformers cannot load the folder.
     """
-    folder = publish.download(api, repo_id, revision, cache)
+    folder = remote.download(api, repo_id, revision, cache)
     if not (folder / manifest.NAME).is_file():
         raise DriftError(
             f"{repo_id} at {revision or 'main'} has no {manifest.NAME}: hubpush did not publish it",
@@ -96,7 +96,7 @@ def verify(
         )
     found = manifest.parse((folder / manifest.NAME).read_text(encoding="utf-8", errors="replace"), repo_id)
     findings = [_digest(folder, path, file, found) for path, file in found.files.items()]
-    there = publish.files_of(api, repo_id, folder.name)
+    there = remote.files_of(api, repo_id, folder.name)
     unknown = strangers(there, {*found.files, manifest.NAME})
     findings += [Finding(path, "not published", "there", False) for path in unknown]
     if re.fullmatch(r"v\d+\.\d+\.\d+", tag := revision or "") and tag != found.tag:
@@ -306,7 +306,7 @@ def _digest(folder: Path, path: str, file: File, found: Manifest) -> Finding:
     there = manifest.describe(local)
     if there.sha256 == file.sha256:
         return Finding(path, _short(file.sha256), "the same", True)
-    if path == publish.README:
+    if path == remote.README:
         parts = card.generated(local.read_text(encoding="utf-8", errors="replace"))
         changed = [name for name, sha256 in found.card_parts.items() if parts.get(name) != sha256]
         if not changed:

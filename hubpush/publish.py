@@ -1,29 +1,54 @@
 """The Hub: look, plan, push, tag, verify.
 
 The manifest in the repo is the only state. `plan` is pure: it computes one commit and one version from what stands on
-the Hub and what was built. `publish` does exactly that with compare-and-swap, and looks again after every step instead
-of believing answers: an answer that was lost and one that came make no difference.
+the Hub and what ought to. `push` does exactly that with compare-and-swap, and looks again after every step instead
+of believing answers: an answer that was lost and one that came make no difference. A release, a rollback, a yank and a
+saved plan differ in the function that says what is next; the way they reach the Hub is one.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hubpush import __version__, card, metadata
 from hubpush.catalog import Family, Release
-from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError, HubUnavailableError, redact
-from hubpush.manifest import NAME, Build, File, Inputs, Manifest, Past, card_inputs, describe, describe_bytes, parse
+from hubpush.client import AgainError, Bounds, errors
+from hubpush.errors import DriftError, HubRefusedError, HubUnavailableError
+from hubpush.manifest import (
+    NAME,
+    Build,
+    Facts,
+    File,
+    Inputs,
+    Manifest,
+    Past,
+    card_inputs,
+    describe,
+    describe_bytes,
+    parse,
+)
+from hubpush.remote import (
+    README,
+    TITLE,
+    NoSuchFileError,
+    Proposal,
+    Remote,
+    look,
+    read,
+    stands,
+    tree,
+)
+from hubpush.upload import commit as upload
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 
-README = "README.md"
+    Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
 _ATTEMPTS = 6
 # What a release consists of, README.md aside: in a repo without a manifest these are somebody else's.
@@ -32,44 +57,8 @@ _PAUSE = 1.0
 """Seconds before the first new attempt after a Hub that failed; doubled each time. Tests set it to 0."""
 
 Bump = Literal["first", "major", "minor", "patch"]
-
-
-@dataclass(frozen=True)
-class Remote:
-    """What stands on the Hub.
-
-    Attributes:
-        exists: Whether the repo does (for a stranger a private one does not).
-        head: Commit of `main`.
-        tags: Commits by tag.
-        files: Files of `main`, with SHA-256 for LFS files and git ids for the others.
-        manifest: The ledger, if the repo has one.
-        drift: Published files, or generated parts of the card, that were changed or removed since.
-        is_reachable: False for the empty Hub that a dry run without network plans against.
-    """
-
-    exists: bool
-    head: str = ""
-    tags: Mapping[str, str] | None = None
-    files: Mapping[str, RemoteFile] | None = None
-    manifest: Manifest | None = None
-    drift: tuple[str, ...] = ()
-    is_reachable: bool = True
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file in the tree of a commit."""
-
-    size: int
-    git_oid: str
-    sha256: str | None
-
-    def equals(self, file: File) -> bool:
-        """Whether this is the content that a manifest names."""
-        if self.sha256 is not None:
-            return self.sha256 == file.sha256
-        return file.git_oid is not None and self.git_oid == file.git_oid
+BUMPS: tuple[Bump, ...] = ("patch", "minor", "major")
+"""From what can be overlooked to what cannot; a first release is no bump."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +72,10 @@ class Candidate:
         command: The command line that makes it again, for the card.
         build: The conversion and its results.
         folder: The converted files; None when the Hub has them already and only the card changes.
+        copied_from: A commit of the repo that has the converted files, where neither a folder nor the head does.
+        reason: Why, where the files do not say: a rollback, a yank.
+        hold: Whether nothing is published after this until the hold is lifted.
+        yanked: Versions that nobody should use, and why.
     """
 
     family: Family
@@ -91,11 +84,29 @@ class Candidate:
     command: str
     build: Build
     folder: Path | None
+    copied_from: str | None = None
+    reason: str | None = None
+    hold: bool = False
+    yanked: Mapping[str, str] = field(default_factory=dict)
 
     def inputs(self) -> Inputs:
         """The identities of this candidate."""
         facts = card.facts(self.family, self.release, self.repo_id)
         return Inputs(weights=self.build.weights_inputs, card=card_inputs(facts, card.templates_sha256(), self.build))
+
+    def facts(self) -> Facts:
+        """What a manifest keeps of family and release, so that the card can be rendered again without them."""
+        return Facts(
+            title=self.family.title,
+            summary=self.family.summary,
+            siblings=tuple((one.name, one.title) for one in self.family.releases),
+            release=self.release.model_dump(mode="json", exclude_defaults=True, exclude=_PLACES),
+            command=self.command,
+        )
+
+
+# Where files lie on somebody's machine, and what only a new proof would need.
+_PLACES = {"source", "config_file", "vocab_file", "tfhub", "divergences"}
 
 
 @dataclass(frozen=True)
@@ -103,24 +114,64 @@ class Plan:
     """One commit, and the version it makes.
 
     Attributes:
-        version: `X.Y.Z`.
+        repo_id: Where.
+        parent: The commit that it is made on.
         bump: What part of the version rises.
         change: Why, in words, for the versions table and the commit.
         manifest: hubpush.json as it will stand there.
-        readme: README.md as it will stand there.
-        pictures: The pictures of the card, by their paths.
+        generated: README.md, hubpush.json and the pictures of the card, by their paths.
         adds: Paths that are new or change.
         deletes: Paths that an earlier version published and this one does not.
+        folder: The converted files, where some of them are added.
+        copied_from: The commit that has them, where no folder does.
+        replaced: What somebody else changed and this puts back.
+        kept: What somebody else changed and this takes over.
     """
 
-    version: str
+    repo_id: str
+    parent: str
     bump: Bump
     change: str
     manifest: Manifest
-    readme: str
-    pictures: Mapping[str, bytes]
+    generated: Mapping[str, bytes]
     adds: tuple[str, ...]
     deletes: tuple[str, ...]
+    folder: Path | None = None
+    copied_from: str | None = None
+    replaced: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """`X.Y.Z`."""
+        return self.manifest.version
+
+    @property
+    def readme(self) -> str:
+        """README.md as it will stand there."""
+        return self.generated[README].decode()
+
+    @property
+    def message(self) -> str:
+        """The first line of the commit, and the title of a pull request."""
+        return f"{TITLE}{self.version}: {self.change}"[:200]
+
+    @property
+    def description(self) -> str:
+        """The other lines of the commit."""
+        build = self.manifest.build
+        lines = [f"Parity: {build.verdict}", f"Source: {build.source.name} sha256 {build.source.sha256}"]
+        for what, paths in (("Overwritten, changed by somebody", self.replaced), ("Kept as somebody", self.kept)):
+            lines += [f"{what} since the last version: {', '.join(paths)}"] if paths else []
+        return "\n".join([self.change, "", *lines, f"hubpush {__version__}"])
+
+    def file(self, path: str) -> File:
+        """What will stand at a path."""
+        return describe_bytes(self.generated[path]) if path in self.generated else self.manifest.files[path]
+
+
+Next = Callable[[Remote], "Plan | None"]
+"""What is next in a repo, given what stands there; None when nothing is."""
 
 
 @dataclass(frozen=True)
@@ -128,80 +179,46 @@ class Published:
     """What a push came to.
 
     Attributes:
-        status: `published`, `unchanged` or `held`.
-        manifest: What stands on the Hub now.
-        commit: The commit that the tag names.
+        status: `published`, `unchanged`, `held`, or `proposed` in a pull request.
+        manifest: What stands on the Hub now, or what is proposed.
+        commit: The commit that the tag names; of a proposal, its head.
         bump: The part of the version that rose, or None.
+        proposal: Number of the pull request.
     """
 
-    status: Literal["published", "unchanged", "held"]
+    status: Literal["published", "unchanged", "held", "proposed"]
     manifest: Manifest
     commit: str
     bump: Bump | None
+    proposal: int | None = None
 
 
-def look(api: HfApi, repo_id: str, cache: Path) -> Remote:
-    """Read what stands on the Hub: at most four requests, and two more if a person changed README.md.
+def require_untouched(remote: Remote, repo_id: str, *, adopt: bool = False) -> None:
+    """Check that a push would replace nothing that somebody else made.
 
     Args:
-        api: The client.
+        remote: What stands on the Hub.
         repo_id: The repo.
-        cache: Directory for the few small files that are read.
-
-    Raises:
-        HubUnavailableError: The Hub does not answer.
-        HubRefusedError: It refuses.
-        DriftError: The manifest there cannot be read.
-    """
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    with _errors(repo_id):
-        try:
-            refs = api.list_repo_refs(repo_id)
-        except RepositoryNotFoundError:
-            return Remote(exists=False)
-        head = next((branch.target_commit for branch in refs.branches if branch.name == "main"), "")
-        if not head:
-            raise HubRefusedError(f"{repo_id} has no branch main", hint="create it on the Hub, or delete the repo")
-        tags = {tag.name: tag.target_commit for tag in refs.tags}
-    files = _tree(api, repo_id, head)
-    if NAME not in files:
-        return Remote(True, head, tags, files)
-    manifest = parse(_read(api, repo_id, NAME, head, cache), repo_id)
-    drift = [path for path, file in manifest.files.items() if path != README and not _stands(files, path, file)]
-    if README in manifest.files and not _stands(files, README, manifest.files[README]):
-        text = _read(api, repo_id, README, head, cache) if README in files else ""
-        parts = card.generated(text)
-        drift += [f"{README} ({name})" for name, digest in manifest.card_parts.items() if parts.get(name) != digest]
-    if tags.get(manifest.tag, head) != head and not _carries(api, repo_id, tags[manifest.tag], manifest, cache):
-        drift.append(f"tag {manifest.tag}")
-    return Remote(True, head, tags, files, manifest, tuple(drift))
-
-
-def _carries(api: HfApi, repo_id: str, commit: str, manifest: Manifest, cache: Path) -> bool:
-    """Whether a commit holds the manifest of a version, and its files."""
-    try:
-        if parse(_read(api, repo_id, NAME, commit, cache), repo_id).version != manifest.version:
-            return False
-        files = _tree(api, repo_id, commit)
-        return all(_stands(files, path, file) for path, file in manifest.files.items())
-    except (_NoSuchFileError, DriftError):
-        return False
-
-
-def require_untouched(remote: Remote, repo_id: str) -> None:
-    """Check that a push would replace nothing that somebody else made.
+        adopt: Take over what somebody changed in the generated parts of the card.
 
     Raises:
         DriftError: Somebody changed what hubpush published, or the repo holds files that are not hubpush's.
     """
-    manifest = remote.manifest
+    manifest, files = remote.manifest, remote.files or {}
     if manifest is not None and remote.drift:
-        raise DriftError(
-            f"{repo_id} was changed by somebody since {manifest.tag}: {', '.join(remote.drift)}",
-            hint="look at the repo's history; --overwrite puts the release's own files back in a new version",
-        )
-    foreign = sorted(_OURS & (remote.files or {}).keys()) if manifest is None else []
+        proven = [path for path in remote.drift if not path.startswith(f"{README} (") or README not in files]
+        if not adopt:
+            raise DriftError(
+                f"{repo_id} was changed by somebody since {manifest.tag}: {', '.join(remote.drift)}",
+                hint="look at the repo's history; --overwrite puts the release's own files back in a new version"
+                + ("" if proven else ", --adopt keeps what was written into the card"),
+            )
+        if proven:
+            raise DriftError(
+                f"{repo_id}: changed since {manifest.tag}, so that no proof holds for it: {', '.join(proven)}",
+                hint="--adopt takes over words of the card alone; --overwrite puts the release's own files back",
+            )
+    foreign = sorted(_OURS & files.keys()) if manifest is None else []
     if foreign:
         raise DriftError(
             f"{repo_id} holds files that hubpush did not put there: {', '.join(foreign)}",
@@ -209,19 +226,16 @@ def require_untouched(remote: Remote, repo_id: str) -> None:
         )
 
 
-def _require_same_metadata(candidate: Candidate, readme: str) -> None:
-    """Front matter is generated, so what a person put there before the first release would be lost."""
-    build = candidate.build
-    ours = card.front_matter(candidate.release, build.model.architecture, card.pipeline_tag(build))
-    lost = [key for key, value in metadata.read_front_matter(readme).items() if ours.get(key) != value]
-    if lost:
-        raise DriftError(
-            f"the README.md of {candidate.repo_id} has metadata that would be replaced: {', '.join(lost)}",
-            hint="say it in the family file, or replace it with --overwrite",
-        )
-
-
-def plan(remote: Remote, candidate: Candidate, readme: str | None, today: str, *, overwrite: bool = False) -> Plan:
+def plan(
+    remote: Remote,
+    candidate: Candidate,
+    readme: str | None,
+    today: str,
+    *,
+    overwrite: bool = False,
+    adopt: bool = False,
+    max_bump: Bump = "major",
+) -> Plan:
     """Compute the next commit and its version. Reads nothing, changes nothing.
 
     Args:
@@ -230,47 +244,113 @@ def plan(remote: Remote, candidate: Candidate, readme: str | None, today: str, *
         readme: Text of the README.md that stands there, if any; what a person wrote around the generated parts is kept.
         today: Date for the versions table.
         overwrite: Replace what somebody else changed.
+        adopt: Take over what somebody else changed in the card.
+        max_bump: The highest part of a version that may rise.
 
     Raises:
-        DriftError: Somebody changed what hubpush published, or the repo holds files that are not hubpush's.
+        DriftError: Somebody changed what hubpush published, the repo holds files that are not hubpush's, or the version
+            would rise by more than it may.
         CardError: The card cannot be rendered.
     """
+    old, build = remote.manifest, candidate.build
     if not overwrite:
-        require_untouched(remote, candidate.repo_id)
-        if remote.manifest is None and readme is not None:
-            _require_same_metadata(candidate, readme)
-    old, files = remote.manifest, dict(candidate.build.files)
-    version, bump, change = _next_version(remote, files, candidate.build)
-    past = Past(version=version, date=today, change=change, verdict=candidate.build.verdict)
-    history = (*(old.history if old else ()), past)
-    context = card.context(
-        candidate.family, candidate.release, candidate.repo_id, candidate.command, candidate.build, history
+        require_untouched(remote, candidate.repo_id, adopt=adopt)
+    kept = () if overwrite else _kept(remote, candidate, readme, adopt=adopt)
+    version, bump, change = _next_version(remote, build.files, build, adopt=adopt)
+    change = candidate.reason or change
+    _require_bump(candidate.repo_id, bump, version, change, max_bump)
+    past = Past(version=version, date=today, change=change, verdict=build.verdict)
+    history = tuple(
+        one.model_copy(update={"yanked": candidate.yanked.get(one.version, one.yanked)})
+        for one in (old.history if old else ())
     )
-    text = card.render(context, readme)
-    pictures = card.pictures(candidate.build)
-    files |= {path: describe_bytes(content) for path, content in {README: text.encode(), **pictures}.items()}
+    context = card.context(
+        candidate.family, candidate.release, candidate.repo_id, candidate.command, build, (*history, past)
+    )
+    text = card.render(context, readme, kept)
+    generated = {README: text.encode(), **card.pictures(build)}
+    files = {**build.files, **{path: describe_bytes(content) for path, content in generated.items()}}
     manifest = Manifest(
         version=version,
         family=candidate.family.name,
         release=candidate.release.name,
         inputs=candidate.inputs(),
-        build=candidate.build,
+        build=build,
         files=files,
         card_parts=card.generated(text),
-        history=history,
+        history=(*history, past),
+        hold=candidate.hold,
+        kept=kept,
+        facts=candidate.facts(),
     )
     there = remote.files or {}
-    adds = [path for path, file in files.items() if not _stands(there, path, file)]
-    deletes = [path for path in (old.files if old else ()) if path not in files and path in there]
-    return Plan(version, bump, change, manifest, text, pictures, (*adds, NAME), tuple(deletes))
+    return Plan(
+        repo_id=candidate.repo_id,
+        parent=remote.head,
+        bump=bump,
+        change=change,
+        manifest=manifest,
+        generated={**generated, NAME: manifest.to_json().encode()},
+        adds=(*(path for path, file in files.items() if not stands(there, path, file)), NAME),
+        deletes=tuple(path for path in (old.files if old else ()) if path not in files and path in there),
+        folder=candidate.folder,
+        copied_from=candidate.copied_from,
+        replaced=remote.drift if overwrite else (),
+        kept=remote.drift if adopt else (),
+    )
+
+
+def _kept(remote: Remote, candidate: Candidate, readme: str | None, *, adopt: bool) -> tuple[str, ...]:
+    """The generated parts of the card that stay as a person left them."""
+    old = remote.manifest
+    if old is None:
+        return _kept_front_matter(candidate, readme, adopt=adopt)
+    if old.kept and not adopt and old.build.weights_inputs != candidate.build.weights_inputs:
+        raise DriftError(
+            f"{candidate.repo_id}: parts of the card were kept as somebody wrote them for {old.tag}, and now there is"
+            f" another conversion: {', '.join(old.kept)}",
+            hint="--adopt keeps them for it too, --overwrite writes them anew",
+        )
+    changed = [name.removeprefix(f"{README} (").removesuffix(")") for name in remote.drift] if adopt else []
+    return tuple(dict.fromkeys([*old.kept, *changed]))
+
+
+def _kept_front_matter(candidate: Candidate, readme: str | None, *, adopt: bool) -> tuple[str, ...]:
+    """Front matter is generated, so what a person put there before the first release would be lost."""
+    build = candidate.build
+    ours = card.front_matter(candidate.release, build.model.architecture, card.pipeline_tag(build))
+    there = metadata.read_front_matter(readme) if readme is not None else {}
+    lost = [key for key, value in there.items() if ours.get(key) != value]
+    if lost and not adopt:
+        raise DriftError(
+            f"the README.md of {candidate.repo_id} has metadata that would be replaced: {', '.join(lost)}",
+            hint="say it in the family file, keep it with --adopt, or replace it with --overwrite",
+        )
+    return ("front matter",) if lost else ()
+
+
+def _require_bump(repo_id: str, bump: Bump, version: str, change: str, most: Bump) -> None:
+    if bump in BUMPS and BUMPS.index(bump) > BUMPS.index(most):
+        raise DriftError(
+            f"{repo_id} would become v{version}, a {bump} version, and --max-bump is {most}: {change}",
+            hint="look at the plan (--dry-run); if it is meant, run again with a higher --max-bump",
+        )
 
 
 def plan_ahead(
-    api: HfApi, remote: Remote, candidate: Candidate, cache: Path, today: str, *, overwrite: bool = False
+    api: HfApi,
+    remote: Remote,
+    candidate: Candidate,
+    cache: Path,
+    today: str,
+    *,
+    overwrite: bool = False,
+    adopt: bool = False,
+    max_bump: Bump = "major",
 ) -> Plan:
     """The plan as a push would make it now, with the text that a person wrote into the card that stands there."""
-    readme = _read(api, candidate.repo_id, README, remote.head, cache) if README in (remote.files or {}) else None
-    return plan(remote, candidate, readme, today, overwrite=overwrite)
+    readme = read(api, candidate.repo_id, README, remote.head, cache) if README in (remote.files or {}) else None
+    return plan(remote, candidate, readme, today, overwrite=overwrite, adopt=adopt, max_bump=max_bump)
 
 
 def publish(
@@ -281,7 +361,11 @@ def publish(
     *,
     private: bool | None = None,
     overwrite: bool = False,
+    adopt: bool = False,
+    max_bump: Bump = "major",
+    author: str | None = None,
     embedded: bool = False,
+    bounds: Bounds | None = None,
 ) -> Published:
     """Bring a repo to what it ought to be: one commit, one tag, verified. Safe to run again after anything.
 
@@ -292,7 +376,11 @@ def publish(
         today: Date for the versions table.
         private: Visibility of a repo that is created; None leaves it to the owner's default.
         overwrite: Replace what somebody else changed.
+        adopt: Take over what somebody else changed in the card.
+        max_bump: The highest part of a version that may rise.
+        author: In whose name a pull request is opened or updated; None commits to `main`.
         embedded: Whether the Hub is an embedded one, to which uploads go by LFS.
+        bounds: How long an upload may be silent.
 
     Raises:
         HubRefusedError: The Hub said no.
@@ -300,88 +388,137 @@ def publish(
         DriftError: Somebody changed what hubpush published.
         CardError: The card cannot be rendered, or the Hub does not accept it.
     """
-    repo_id, bump, landed, trouble = candidate.repo_id, None, "", ""
-    for attempt in range(_ATTEMPTS):
-        if attempt > 1 and trouble:
-            time.sleep(_PAUSE * 2 ** (attempt - 2))
-        trouble = ""
-        try:
-            remote = look(api, repo_id, cache)
-            if not remote.exists:
-                with _errors(repo_id):
-                    api.create_repo(repo_id, private=private)
-                continue
-            manifest = remote.manifest
-            if landed:
-                _require_not_superseded(manifest, repo_id, landed)
-            if manifest is not None and manifest.hold:
-                return Published("held", manifest, remote.head, None)
-            candidate = _adopt(candidate, manifest)
-            if manifest is not None and manifest.tag not in (remote.tags or {}):
-                _tag(api, repo_id, manifest, cache)
-            if manifest is not None and manifest.inputs == candidate.inputs() and not remote.drift:
-                commit = _tagged(api, repo_id, manifest)
-                return Published("published" if bump else "unchanged", manifest, commit, bump)
-            if bump and remote.drift:
-                # What was just committed is not what stands there: a second try would not be either.
-                require_untouched(remote, repo_id)
-            step = plan_ahead(api, remote, candidate, cache, today, overwrite=overwrite)
-            bump = step.bump
-            _commit(api, candidate, step, remote.head, embedded=embedded)
-            landed = step.version
-        except _AgainError as again:
-            trouble = again.message
-    raise HubUnavailableError(
-        f"{repo_id}: no success after {_ATTEMPTS} attempts" + (f"; last: {trouble}" if trouble else ""),
-        hint="run the same command again later: it goes on where this one stopped",
+
+    def following(remote: Remote) -> Plan | None:
+        manifest, one = remote.manifest, candidate
+        if manifest is not None and manifest.hold:
+            return None
+        for recorded in (manifest, *(proposal.manifest for proposal in remote.proposals)):
+            one = _adopted(one, recorded)
+        if manifest is not None and _is_met(manifest, one, overwrite=overwrite) and not remote.drift:
+            return None
+        return plan_ahead(api, remote, one, cache, today, overwrite=overwrite, adopt=adopt, max_bump=max_bump)
+
+    return push(
+        api, candidate.repo_id, following, cache, private=private, author=author, embedded=embedded, bounds=bounds
     )
 
 
-def download(api: HfApi, repo_id: str, revision: str | None, cache: Path) -> Path:
-    """A model repo on this machine: config, tokenizer, weights, card, manifest.
+def push(
+    api: HfApi,
+    repo_id: str,
+    following: Next,
+    cache: Path,
+    *,
+    private: bool | None = None,
+    author: str | None = None,
+    embedded: bool = False,
+    bounds: Bounds | None = None,
+) -> Published:
+    """Look, do what is next, look again, until nothing is; then the tag, and a check of what is served.
 
     Args:
         api: The client.
         repo_id: The repo.
-        revision: A branch, tag or commit; None for `main`.
-        cache: Directory that keeps what was downloaded.
-
-    Returns:
-        The directory; its name is the commit.
-
-    Raises:
-        HubRefusedError: There is no such repo or revision, or it must not be read.
-        HubUnavailableError: The Hub does not answer.
-    """
-    with _errors(repo_id), _quiet_bars():
-        files = api.list_repo_files(repo_id, revision=revision)
-        skipped = ["*.bin", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.pt", "*.gguf"]
-        if "model.safetensors" not in files:
-            skipped.remove("*.bin")
-        return Path(api.snapshot_download(repo_id, revision=revision, cache_dir=cache, ignore_patterns=skipped))
-
-
-def files_of(api: HfApi, repo_id: str, commit: str) -> list[str]:
-    """Paths of all files of a commit.
+        following: What is next. With a pull request it is asked about the repo as that would leave it, with the
+            manifest of `main`.
+        cache: Directory for the few small files that are read.
+        private: Visibility of a repo that is created; None leaves it to the owner's default.
+        author: In whose name a pull request is opened or updated; None commits to `main`.
+        embedded: Whether the Hub is an embedded one, to which uploads go by LFS.
+        bounds: How long an upload may be silent.
 
     Raises:
-        HubUnavailableError: The Hub does not answer.
-        HubRefusedError: It refuses.
+        HubRefusedError: The Hub said no.
+        HubUnavailableError: The Hub did not answer, or somebody else was faster each time.
+        DriftError: Somebody changed what hubpush published.
+        CardError: The card cannot be rendered, or the Hub does not accept it.
     """
-    return sorted(_tree(api, repo_id, commit))
+    bump: Bump | None = None
+    landed = ""
+    trouble: AgainError | None = None
+    for attempt in range(_ATTEMPTS):
+        if attempt > 1 and trouble is not None and trouble.kind != "conflict":
+            time.sleep(_PAUSE * 2 ** (attempt - 2))
+        trouble = None
+        try:
+            remote = look(api, repo_id, cache, author=author)
+            if not remote.exists:
+                with errors(repo_id):
+                    api.create_repo(repo_id, private=private)
+                continue
+            manifest = remote.manifest
+            if landed and author is None:
+                _require_not_superseded(manifest, repo_id, landed)
+            is_tagged = manifest is None or manifest.tag in (remote.tags or {})
+            if manifest is not None and not is_tagged and not (manifest.hold and remote.drift):
+                _tag(api, repo_id, manifest, cache)
+            if (obsolete := _obsolete(remote)) is not None:
+                _close(api, repo_id, obsolete)
+                continue
+            step = following(with_proposal(remote))
+            if step is None and manifest is not None:
+                if manifest.hold and not bump:
+                    return Published("held", manifest, (remote.tags or {}).get(manifest.tag, remote.head), None)
+                commit = _tagged(api, repo_id, manifest)
+                return Published("published" if bump else "unchanged", manifest, commit, bump)
+            if step is None:
+                raise DriftError(f"{repo_id} has no release", hint="publish one first")
+            if bump and remote.drift:
+                # What was just committed is not what stands there: a second try would not be either.
+                require_untouched(remote, repo_id)
+            proposal = open_proposal(remote)
+            if proposal is not None and _is_proposed(proposal, step):
+                _name(api, repo_id, proposal, step)
+                return Published("proposed", proposal.manifest, proposal.head, step.bump, proposal.number)
+            bump = step.bump
+            upload(
+                api,
+                repo_id,
+                _operations(step),
+                message=step.message,
+                description=step.description,
+                parent=step.parent,
+                revision=f"refs/pr/{proposal.number}" if proposal is not None else None,
+                create_pr=author is not None and proposal is None,
+                embedded=embedded,
+                bounds=bounds or Bounds(),
+            )
+            landed = step.version
+        except AgainError as again:
+            trouble = again
+    raise HubUnavailableError(
+        f"{repo_id}: no success after {_ATTEMPTS} attempts" + (f"; last: {trouble.message}" if trouble else ""),
+        hint="run the same command again later: it goes on where this one stopped",
+    )
 
 
-def check_rights(api: HfApi, repo_id: str, remote: Remote, *, embedded: bool) -> None:
+def check_rights(
+    api: HfApi, repo_id: str, remote: Remote, *, embedded: bool, keyless: bool = False, create_pr: bool = False
+) -> None:
     """Check that a push would be allowed, before anything is fetched or built.
+
+    Args:
+        api: The client.
+        repo_id: The repo.
+        remote: What stands there.
+        embedded: Whether the Hub is an embedded one.
+        keyless: Whether the token is one of trusted publishing, which is good for one repo that is there already.
+        create_pr: Whether a pull request is enough, which whoever can read may open.
 
     Raises:
         HubRefusedError: It would not, or there is no token.
         HubUnavailableError: The Hub does not answer.
     """
     owner = repo_id.partition("/")[0]
-    with _errors(repo_id):
+    with errors(repo_id):
         if remote.exists:
-            api.auth_check(repo_id, write=True)
+            api.auth_check(repo_id, write=not create_pr)
+        elif keyless:
+            raise HubRefusedError(
+                f"{repo_id} is not there, or its trusted publisher is not: a keyless token cannot create repos",
+                hint="create it once by hand, add this workflow to its trusted publishers, and run again",
+            )
         elif not embedded:
             me = api.whoami(cache=True)  # one call for a family: the Hub limits this one strictly
             owners = {me["name"], *(org["name"] for org in me.get("orgs", []))}
@@ -390,6 +527,17 @@ def check_rights(api: HfApi, repo_id: str, remote: Remote, *, embedded: bool) ->
                     f"the token's user {me['name']} is no member of {owner}, so {repo_id} cannot be created",
                     hint=f"use a token of a member with write rights; this one has: {', '.join(sorted(owners))}",
                 )
+
+
+def author(api: HfApi, repo_id: str) -> str:
+    """In whose name a pull request is opened: only that person's own are ever updated.
+
+    Raises:
+        HubRefusedError: There is no token of a person.
+        HubUnavailableError: The Hub does not answer.
+    """
+    with errors(repo_id):
+        return str(api.whoami(cache=True)["name"])
 
 
 def _require_not_superseded(manifest: Manifest | None, repo_id: str, landed: str) -> None:
@@ -410,11 +558,7 @@ def _require_not_superseded(manifest: Manifest | None, repo_id: str, landed: str
         )
 
 
-class _AgainError(HubUnavailableError):
-    """Look again: the outcome is unclear, somebody was faster, or the Hub had a bad moment."""
-
-
-def _adopt(candidate: Candidate, manifest: Manifest | None) -> Candidate:
+def _adopted(candidate: Candidate, manifest: Manifest | None) -> Candidate:
     """Take the recorded results where the Hub has this very conversion: measuring twice makes no new release."""
     if manifest is None or manifest.build.weights_inputs != candidate.build.weights_inputs:
         return candidate
@@ -429,7 +573,88 @@ def _adopt(candidate: Candidate, manifest: Manifest | None) -> Candidate:
     return replace(candidate, build=recorded)
 
 
-def _next_version(remote: Remote, files: Mapping[str, File], build: Build) -> tuple[str, Bump, str]:
+def _operations(step: Plan) -> list[Operation]:
+    """What a commit consists of.
+
+    Raises:
+        DriftError: A converted file is not what was planned, or is nowhere to be had.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
+
+    operations: list[Operation] = []
+    for path in step.adds:
+        if path in step.generated:
+            operations.append(CommitOperationAdd(path, step.generated[path]))
+        elif step.folder is not None:
+            if describe(step.folder / path) != step.manifest.files[path]:
+                raise DriftError(
+                    f"{path} in {step.folder} is not what was built and proven",
+                    hint="something wrote to the work directory: run again",
+                )
+            operations.append(CommitOperationAdd(path, str(step.folder / path)))
+        elif step.copied_from is not None:
+            operations.append(CommitOperationCopy(path, path, src_revision=step.copied_from))
+        else:
+            raise DriftError(
+                f"{step.repo_id} lacks {path}, which only a new conversion can give",
+                hint="run again with --overwrite, which converts anew",
+            )
+    return [*operations, *map(CommitOperationDelete, step.deletes)]
+
+
+def _is_met(manifest: Manifest, candidate: Candidate, *, overwrite: bool) -> bool:
+    """Whether a manifest is that of a candidate, by its inputs."""
+    return manifest.inputs == candidate.inputs() and not (overwrite and manifest.kept)
+
+
+def _is_proposed(proposal: Proposal, step: Plan) -> bool:
+    """Whether a pull request is what a plan would make of it, the date aside."""
+    there, wanted = proposal.manifest, step.manifest
+    return (
+        not proposal.drift
+        and not step.deletes
+        and step.generated.keys() >= set(step.adds)
+        and (there.inputs, there.version, there.kept, there.build, there.history[-1].change)
+        == (wanted.inputs, wanted.version, wanted.kept, wanted.build, wanted.history[-1].change)
+    )
+
+
+def open_proposal(remote: Remote) -> Proposal | None:
+    """The pull request of ours that can be merged: the oldest that goes on from the release that `main` has."""
+    history = remote.manifest.history if remote.manifest is not None else ()
+    return next((one for one in remote.proposals if one.manifest.history[:-1] == history), None)
+
+
+def with_proposal(remote: Remote) -> Remote:
+    """The tree as our pull request would leave it, with the manifest that `main` has; without one, as it is."""
+    one = open_proposal(remote)
+    if one is None:
+        return remote
+    return replace(remote, head=one.head, files=one.files, drift=(*remote.drift, *one.drift))
+
+
+def _obsolete(remote: Remote) -> Proposal | None:
+    """One that cannot be merged any more: `main` went on, or another was opened at the same time."""
+    return next((one for one in remote.proposals if one != open_proposal(remote)), None)
+
+
+def _close(api: HfApi, repo_id: str, proposal: Proposal) -> None:
+    with errors(repo_id):
+        api.change_discussion_status(
+            repo_id, proposal.number, "closed", comment="Closed by hubpush: another release took its place."
+        )
+
+
+def _name(api: HfApi, repo_id: str, proposal: Proposal, step: Plan) -> None:
+    """An updated pull request gets the title of what it holds now."""
+    if proposal.title != step.message:
+        with errors(repo_id):
+            api.rename_discussion(repo_id, proposal.number, step.message)
+
+
+def _next_version(
+    remote: Remote, files: Mapping[str, File], build: Build, *, adopt: bool = False
+) -> tuple[str, Bump, str]:
     """The version after the highest there is, by what changes for the people who load the model."""
     old = remote.manifest
     versions = [_numbers(tag) for tag in remote.tags or {} if _numbers(tag)]
@@ -438,17 +663,19 @@ def _next_version(remote: Remote, files: Mapping[str, File], build: Build) -> tu
     if not versions:
         return "1.0.0", "first", "first release"
     major, minor, patch = max(versions)
-    before = old.files if old is not None else {}
-    if old is None or any(path in before and before[path] != file for path, file in files.items()):
-        changed = [path for path, file in files.items() if path in before and before[path] != file]
-        if old is not None and changed == ["config.json"] and _labels(old.build) != _labels(build):
-            return f"{major + 1}.0.0", "major", f"labels: {_labels(old.build)} → {_labels(build)}"
-        return f"{major + 1}.0.0", "major", f"outputs can differ: {', '.join(changed) or 'published anew'}"
-    added = [path for path in files if path not in before]
-    if added:
+    before = old.build.files if old is not None else {}
+    changed = [path for path, file in files.items() if path in before and before[path] != file]
+    gone = [path for path in before if path not in files]
+    if old is not None and changed == ["config.json"] and not gone and _labels(old.build) != _labels(build):
+        return f"{major + 1}.0.0", "major", f"labels: {_labels(old.build)} → {_labels(build)}"
+    if old is None or changed or gone:
+        what = ", ".join([*changed, *(f"{path} (removed)" for path in gone)])
+        return f"{major + 1}.0.0", "major", f"outputs can differ: {what or 'published anew'}"
+    if added := [path for path in files if path not in before]:
         return f"{major}.{minor + 1}.0", "minor", f"added {', '.join(added)}"
     if remote.drift:
-        return f"{major}.{minor}.{patch + 1}", "patch", f"put back {', '.join(remote.drift)}"
+        done = "kept as somebody wrote it:" if adopt else "put back"
+        return f"{major}.{minor}.{patch + 1}", "patch", f"{done} {', '.join(remote.drift)}"
     why = "parity recorded" if old.build.verdict != build.verdict else "model card"
     return f"{major}.{minor}.{patch + 1}", "patch", why
 
@@ -465,53 +692,17 @@ def _numbers(tag: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
-def _commit(api: HfApi, candidate: Candidate, step: Plan, parent: str, *, embedded: bool) -> None:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    operations: list[CommitOperationAdd | CommitOperationDelete] = []
-    for path in step.adds:
-        if path == NAME:
-            content: bytes | str = step.manifest.to_json().encode()
-        elif path == README:
-            content = step.readme.encode()
-        elif path in step.pictures:
-            content = step.pictures[path]
-        elif candidate.folder is not None:
-            if describe(candidate.folder / path) != step.manifest.files[path]:
-                raise DriftError(
-                    f"{path} in {candidate.folder} is not what was built and proven",
-                    hint="something wrote to the work directory: run again",
-                )
-            content = str(candidate.folder / path)
-        else:
-            raise DriftError(
-                f"{candidate.repo_id} lacks {path}, which only a new conversion can give",
-                hint="run again with --overwrite, which converts anew",
-            )
-        operations.append(CommitOperationAdd(path, content))
-    operations += [CommitOperationDelete(path) for path in step.deletes]
-    build = step.manifest.build
-    description = f"{step.change}\n\nParity: {build.verdict}\nSource: {build.source.name} sha256 {build.source.sha256}"
-    with _errors(candidate.repo_id), _by_lfs(embedded), _quiet_bars():
-        api.create_commit(
-            candidate.repo_id,
-            operations,
-            commit_message=f"hubpush v{step.version}: {step.change}"[:200],
-            commit_description=f"{description}\nhubpush {__version__}",
-            parent_commit=parent,
-        )
-
-
 def _tag(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> None:
     """Tag the oldest commit that carries this version; a tag that exists elsewhere is never moved."""
-    with _errors(repo_id):
+    with errors(repo_id):
         target = ""
         for entry in api.list_repo_commits(repo_id):
             try:
-                found = parse(_read(api, repo_id, NAME, entry.commit_id, cache), repo_id)
-            except _NoSuchFileError:
+                found = parse(read(api, repo_id, NAME, entry.commit_id, cache), repo_id)
+            except NoSuchFileError:
                 break
-            if found.version != manifest.version:
+            # A person may have set a hold since; another release under this version would be another one.
+            if found.model_copy(update={"hold": manifest.hold}) != manifest:
                 break
             target = entry.commit_id
         _verify(api, repo_id, manifest, target)
@@ -529,10 +720,10 @@ def _tag(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> None:
 
 def _tagged(api: HfApi, repo_id: str, manifest: Manifest) -> str:
     """The commit of a version's tag, after a check that it serves every file at its digest."""
-    with _errors(repo_id):
+    with errors(repo_id):
         tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
     if manifest.tag not in tags:
-        raise _AgainError(f"{repo_id}: the tag {manifest.tag} is not there", hint="run again")
+        raise AgainError(f"{repo_id}: the tag {manifest.tag} is not there", hint="run again")
     _verify(api, repo_id, manifest, tags[manifest.tag])
     return tags[manifest.tag]
 
@@ -543,146 +734,10 @@ def _verify(api: HfApi, repo_id: str, manifest: Manifest, commit: str) -> None:
     Raises:
         DriftError: It does not; such a commit is never tagged.
     """
-    files = _tree(api, repo_id, commit)
-    wrong = [path for path, file in manifest.files.items() if not _stands(files, path, file)]
+    files = tree(api, repo_id, commit)
+    wrong = [path for path, file in manifest.files.items() if not stands(files, path, file)]
     if wrong:
         raise DriftError(
             f"{repo_id} does not serve what was built for {manifest.tag}: {', '.join(wrong)}",
             hint="is there a .gitignore in the repo that names them? remove the cause, then publish with --overwrite",
         )
-
-
-def _tree(api: HfApi, repo_id: str, commit: str) -> dict[str, RemoteFile]:
-    """The files of a commit."""
-    from huggingface_hub.hf_api import RepoFile
-
-    with _errors(repo_id):
-        return {
-            entry.path: RemoteFile(entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
-            for entry in api.list_repo_tree(repo_id, revision=commit, recursive=True)
-            if isinstance(entry, RepoFile)
-        }
-
-
-def _stands(files: Mapping[str, RemoteFile], path: str, file: File) -> bool:
-    return path in files and files[path].equals(file)
-
-
-class _NoSuchFileError(HubRefusedError):
-    """A commit lacks a file."""
-
-
-def _read(api: HfApi, repo_id: str, path: str, commit: str, cache: Path) -> str:
-    """A small text file of a commit; the client keeps it, so that the same commit is never asked twice."""
-    from huggingface_hub.errors import EntryNotFoundError
-
-    with _errors(repo_id), _quiet_bars():
-        try:
-            local = api.hf_hub_download(repo_id, path, revision=commit, cache_dir=cache)
-        except EntryNotFoundError:
-            raise _NoSuchFileError(f"{repo_id} has no {path} at {commit[:12]}", hint="look at its history") from None
-        try:
-            return Path(local).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise DriftError(
-                f"{path} of {repo_id} at {commit[:12]} is not UTF-8", hint="restore it from the repo's history"
-            ) from None
-
-
-@contextmanager
-def _errors(repo_id: str) -> Iterator[None]:
-    """Around calls of the client alone: what it raises for reasons outside this program becomes hubpush's errors.
-
-    The client passes on what its JSON decoder and its look-ups raise when an answer is not the Hub's, and wraps what
-    happens in its upload threads in a RuntimeError.
-    """
-    import httpx2
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    try:
-        yield
-    except OfflineModeIsEnabled:
-        raise HubUnavailableError(
-            "HF_HUB_OFFLINE is set: huggingface_hub reaches no Hub, not even an embedded one",
-            hint="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE for this command",
-        ) from None
-    except (
-        HfHubHTTPError,
-        httpx2.HTTPError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        NameError,
-    ) as error:
-        raise _translated(error, repo_id) from None
-
-
-def _translated(error: BaseException, repo_id: str) -> HubpushError:
-    """What an error of the client means: the Hub refuses, or look again."""
-    import httpx2
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
-
-    if isinstance(error, HubpushError):  # of the client's own hooks, out of an upload's thread
-        return error
-    why = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-    if isinstance(error, LocalTokenNotFoundError):
-        return HubRefusedError(
-            "there is no Hugging Face token on this machine",
-            hint="run `hf auth login`, or set HF_TOKEN; --hub DIR needs none",
-        )
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code if error.response is not None else 0
-        reason = redact((error.server_message or str(error).splitlines()[0]).strip())
-        if status in (408, 409, 412, 429) or status >= 500 or status == 0:
-            return _AgainError(f"{repo_id}: the Hub answers {status}: {reason}", hint="run again later")
-        hint = {
-            401: "is the token valid? `hf auth whoami` tells; an embedded Hub with users gets the token `embedded`",
-            403: f"the token needs write rights on {repo_id}; a fine-grained token names its repos",
-            404: "a typo, a private repo, or no token: the Hub answers the same to all three",
-            402: "the owner's plan or storage is used up",
-        }.get(status, "the Hub's words say what it does not accept")
-        return HubRefusedError(f"{repo_id}: the Hub refuses ({status}): {reason}", hint=hint)
-    if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
-        return _AgainError(
-            f"{repo_id}: the Hub cannot be reached ({why})",
-            hint="check the network, --hub, and HTTP_PROXY/NO_PROXY (an embedded Hub is at 127.0.0.1)",
-        )
-    if isinstance(error, ValueError) and "Invalid metadata" in str(error):
-        return CardError(f"{repo_id}: the Hub does not accept the card: {error}", hint="correct the family file")
-    if isinstance(error, RuntimeError) and error.__cause__ is not None:
-        return _translated(error.__cause__, repo_id)
-    return _AgainError(
-        f"{repo_id}: the answer is not the Hub's, or not whole ({why})",
-        hint="check --hub; if it is right, run again later",
-    )
-
-
-@contextmanager
-def _by_lfs(embedded: bool) -> Iterator[None]:
-    """Upload by LFS, which is faster than xet on loopback. The client reads this constant at every call."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_DISABLE_XET
-    constants.HF_HUB_DISABLE_XET = before or embedded
-    try:
-        yield
-    finally:
-        constants.HF_HUB_DISABLE_XET = before
-
-
-@contextmanager
-def _quiet_bars() -> Iterator[None]:
-    """Keep the client quiet: hubpush shows its own progress; the client's bars would write over it."""
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    if are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()

@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hubpush import card, catalog, publish, source
+from hubpush import card, catalog, publish, saved, source
 from hubpush.catalog import Family
-from hubpush.errors import CatalogError, HubpushError, SourceError, UsageError
-from hubpush.job import Job, Outcome, Tell, client, failed, settled
-from hubpush.pipeline import carry, survey
+from hubpush.client import Bounds
+from hubpush.errors import CatalogError, DriftError, HubpushError, SourceError, UsageError, redact
+from hubpush.job import Job, Outcome, Tell, client, client_of, failed, folder_of, is_keyless, settled
+from hubpush.pipeline import Need, at_rest, carry, survey, why
 
 
 def check_family(family: Family, base: Path) -> None:
@@ -133,16 +135,18 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
         done(outcome)
 
     needed: list[Job] = []
+    changing = 0
     with ThreadPoolExecutor(min(8, len(jobs))) as threads:
-        for job, outcome in zip(jobs, threads.map(_surveyed, jobs), strict=True):
-            if outcome is None:
-                needed.append(job)
+        for job, found in zip(jobs, threads.map(_surveyed, jobs), strict=True):
+            if isinstance(found, Outcome):
+                finish(found)
             else:
-                finish(outcome)
-    refused = preflight(needed)
+                needed.append(job)
+                changing += found in ("build", "card")
+    refused = _too_many(needed, changing) or preflight(needed)
     for job in needed:
         if job.release.name in refused:
-            finish(failed(job, refused[job.release.name]))
+            finish(_failed(job, refused[job.release.name]))
     needed = [job for job in needed if job.release.name not in refused]
     if workers <= 1 or len(needed) <= 1:
         for job in needed:
@@ -163,7 +167,7 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
                     try:
                         finish(future.result())
                     except BrokenProcessPool:
-                        finish(failed(futures[future], _worker_died()))
+                        finish(_failed(futures[future], _worker_died()))
             except KeyboardInterrupt:
                 # A publish can be cut anywhere and is healed by the next run, so nothing is waited for.
                 executor.shutdown(wait=False, cancel_futures=True)
@@ -210,20 +214,144 @@ def hub(target: str | None, *, make: bool = True) -> Iterator[tuple[str | None, 
             yield endpoint, True
 
 
-def _surveyed(job: Job) -> Outcome | None:
-    """The outcome of a release that needs nothing, or whose push would be refused; None if there is work to do."""
+def _surveyed(job: Job) -> Outcome | Need:
+    """The outcome of a release that needs nothing, or whose push would be refused; else what it needs."""
     try:
         remote, need = survey(job)
-        if need in ("nothing", "held") and remote.manifest is not None:
-            return settled(job, remote.manifest, "unchanged" if need == "nothing" else "held", remote)
+        if (outcome := at_rest(job, remote, need)) is not None:
+            return outcome
         card.check_facts(job.release)
         if not job.options.dry_run:
-            publish.check_rights(client(job), job.repo_id, remote, embedded=job.embedded)
+            publish.check_rights(
+                client(job),
+                job.repo_id,
+                remote,
+                embedded=job.embedded,
+                keyless=is_keyless() and not job.embedded,
+                create_pr=job.options.create_pr,
+            )
     except HubpushError as error:
-        return failed(job, error)
+        return _failed(job, error)
     except OSError as error:  # a path that the system refuses concerns this release alone
-        return failed(job, SourceError(f"{error}", hint="check the path and the permissions of the source"))
-    return None
+        return _failed(job, SourceError(f"{error}", hint="check the path and the permissions of the source"))
+    return need
+
+
+def _failed(job: Job, error: HubpushError) -> Outcome:
+    return failed(job.release.name, job.repo_id, error)
+
+
+def _too_many(needed: Sequence[Job], changing: int) -> dict[str, HubpushError]:
+    """Why none of these is touched, by name: a bad tool must not rewrite a family unattended."""
+    most = needed[0].options.max_changes if needed else None
+    if most is None or changing <= most:
+        return {}
+    error = DriftError(
+        f"{changing} repos would change, and --max-changes is {most}: nothing was touched",
+        hint="look at the plan (--dry-run); if it is meant, run again with a higher --max-changes",
+    )
+    return {job.release.name: error for job in needed}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a release stands: a row of `status`.
+
+    Attributes:
+        name: The release.
+        repo_id: The repo.
+        state: `up-to-date`, `outdated`, `missing`, `drifted`, `held`, `proposed` (a pull request is open), or `unknown`
+            where the Hub could not be asked.
+        version: The version on the Hub.
+        reason: Why it is not up to date.
+        code: Exit code of what is `unknown`.
+    """
+
+    name: str
+    repo_id: str
+    state: str
+    version: str | None
+    reason: str | None
+    code: int = 0
+
+
+def standings(jobs: Sequence[Job]) -> list[Standing]:
+    """Where the releases stand, by the same look that a run takes. Reads only."""
+    with ThreadPoolExecutor(min(8, len(jobs))) as threads:
+        return list(threads.map(_standing, jobs))
+
+
+def _standing(job: Job) -> Standing:
+    try:
+        # Drift is what is asked for here, so it is nothing to stop at.
+        remote, need = survey(replace(job, options=replace(job.options, overwrite=True)))
+        reason = why(job, remote, need)
+    except HubpushError as error:
+        return Standing(job.release.name, job.repo_id, "unknown", None, redact(error.message), error.exit_code)
+    found = remote.manifest
+    state = {"nothing": "up-to-date", "held": "held", "proposed": "proposed"}.get(need, "outdated")
+    if remote.drift and need != "held":
+        state = "drifted"
+    return Standing(
+        job.release.name,
+        job.repo_id,
+        "missing" if found is None else state,
+        found.tag if found is not None else None,
+        reason,
+    )
+
+
+def apply_all(
+    plan: saved.Saved,
+    work: Path,
+    endpoint: str | None,
+    done: Callable[[Outcome], None],
+    *,
+    embedded: bool,
+    bounds: Bounds,
+) -> list[Outcome]:
+    """Push what a plan says, repo by repo: exactly that, or an error that says what is another now.
+
+    Args:
+        plan: The plan.
+        work: The work directory that it was made with.
+        endpoint: The Hub; None for the one huggingface_hub is configured for.
+        done: Told about each outcome as soon as it is there.
+        embedded: Whether the Hub is an embedded one.
+        bounds: How long is waited for the Hub, and the deadline of the run.
+
+    Raises:
+        DriftError: The plan was made for another Hub.
+    """
+    outcomes = []
+    for item in plan.releases:
+        try:
+            api = client_of(endpoint, embedded=embedded, repo_id=item.repo_id, bounds=bounds)
+            if plan.hub != (None if embedded else api.endpoint):
+                raise DriftError(
+                    f"the plan is for {plan.hub or 'an embedded Hub'}, and this is {api.endpoint}",
+                    hint="give the --hub that the plan was made for",
+                )
+            published = publish.push(
+                api,
+                item.repo_id,
+                saved.following(item, folder_of(work, item.repo_id)),
+                work / "hub-cache",
+                private=item.private,
+                author=publish.author(api, item.repo_id) if item.create_pr else None,
+                embedded=embedded,
+                bounds=bounds,
+            )
+            outcome = settled(
+                *(item.name, item.repo_id, published.manifest, published.status, api, published.commit),
+                bump=published.bump,
+                proposal=published.proposal,
+            )
+        except HubpushError as error:
+            outcome = failed(item.name, item.repo_id, error)
+        outcomes.append(outcome)
+        done(outcome)
+    return outcomes
 
 
 def _archive_size(job: Job) -> int:

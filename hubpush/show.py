@@ -80,8 +80,9 @@ def _cell(value: Any) -> str:
 def summary(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: Format, *, dry_run: bool) -> None:
     """What became of each release: plans and cards of a dry run, a row each, then what was assumed and what failed."""
     if mode is Format.json:
-        releases = [dataclasses.asdict(outcome) for outcome in outcomes]
+        releases = [dataclasses.asdict(dataclasses.replace(outcome, plan=None)) for outcome in outcomes]
         for release in releases:
+            del release["plan"]
             release["error"] = release["error"] and {
                 k: redact(v) if isinstance(v, str) else v for k, v in release["error"].items()
             }

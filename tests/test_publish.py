@@ -11,9 +11,9 @@ import httpx2
 import huggingface_hub
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
 
-from hubpush import card, localhub, manifest, publish
+from hubpush import card, localhub, manifest, publish, remote
 from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError, HubUnavailableError
 from hubpush.localhub.store import Change, Store
 from tests import CANARY, records
@@ -519,73 +519,14 @@ def test_the_embedded_hub_needs_no_global_setting(api: HfApi, tmp_path: Path, mo
 # Judgements without a Hub ---------------------------------------------------------------------------------------------
 
 
-def _answer(status: int, text: str = "no") -> HfHubHTTPError:
-    response = httpx2.Response(status, request=httpx2.Request("GET", "https://hub.example/api"))
-    return HfHubHTTPError(f"{status} {text}", response=response)
-
-
-def _wrapped(cause: Exception) -> RuntimeError:
-    error = RuntimeError("Error while uploading")
-    error.__cause__ = cause
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "words"),
-    [
-        *((_answer(status), 18, f"answers {status}") for status in (408, 409, 412, 429, 500, 502, 503, 504)),
-        (_answer(401), 17, "hf auth whoami"),
-        (_answer(402), 17, "used up"),
-        (_answer(403), 17, "write rights"),
-        (_answer(404), 17, "no token"),
-        (_answer(400), 17, "refuses (400)"),
-        (LocalTokenNotFoundError("none"), 17, "no Hugging Face token"),
-        (httpx2.ConnectError("refused"), 18, "cannot be reached"),
-        (httpx2.ReadTimeout("slow"), 18, "cannot be reached"),
-        (ConnectionError("reset"), 18, "cannot be reached"),
-        (_wrapped(_answer(403)), 17, "write rights"),
-        (_wrapped(ConnectionError("reset")), 18, "cannot be reached"),
-        (ValueError("Invalid metadata in README.md: license"), 16, "does not accept the card"),
-        (ValueError("Expecting value"), 18, "not the Hub's"),
-        (KeyError("branches"), 18, "not the Hub's"),
-        (AttributeError("'str' object has no attribute 'get'"), 18, "not the Hub's"),
-    ],
-)
-def test_what_the_client_raises_means_one_thing(error: Exception, code: int, words: str) -> None:
-    """Each error of the client is one of ours: refused for good, or to be tried again, and why."""
-    found = publish._translated(error, REPO)
-    assert found.exit_code == code
-    assert words in found.message + found.hint
-
-
-def test_an_error_of_the_client_shows_no_secret() -> None:
-    """What the client's words repeat of a token or a signed address does not come through."""
-    found = publish._translated(httpx2.ConnectError(f"https://x/?token={CANARY}"), REPO)
-    assert CANARY not in found.message
-    assert CANARY not in publish._translated(_answer(403, CANARY), REPO).message
-
-
-@pytest.mark.parametrize(
-    ("before", "embedded", "during"), [(False, True, True), (True, False, True), (False, False, False)]
-)
-def test_lfs_is_for_the_time_of_an_upload(
-    before: bool, embedded: bool, during: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Uploads to an embedded Hub go by LFS, a person's own choice of LFS stands, and afterwards all is as before."""
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", before)
-    with publish._by_lfs(embedded):
-        assert constants.HF_HUB_DISABLE_XET is during
-    assert constants.HF_HUB_DISABLE_XET is before
-
-
 def test_a_file_is_told_by_its_digest() -> None:
     """An LFS file stands where its SHA-256 does, a small one where its git id does, and nothing else will do."""
     small, large = manifest.describe_bytes(b"small"), manifest.File(sha256="a" * 64, size=1)
-    assert publish.RemoteFile(5, small.git_oid or "", None).equals(small)
-    assert not publish.RemoteFile(5, "0" * 40, None).equals(small)
-    assert not publish.RemoteFile(5, "0" * 40, None).equals(large)
-    assert publish.RemoteFile(1, "0" * 40, "a" * 64).equals(large)
-    assert not publish.RemoteFile(1, small.git_oid or "", "b" * 64).equals(small)
+    assert remote.RemoteFile(5, small.git_oid or "", None).equals(small)
+    assert not remote.RemoteFile(5, "0" * 40, None).equals(small)
+    assert not remote.RemoteFile(5, "0" * 40, None).equals(large)
+    assert remote.RemoteFile(1, "0" * 40, "a" * 64).equals(large)
+    assert not remote.RemoteFile(1, small.git_oid or "", "b" * 64).equals(small)
 
 
 def test_versions_are_numbers(tmp_path: Path) -> None:
@@ -597,9 +538,9 @@ def test_versions_are_numbers(tmp_path: Path) -> None:
     step = publish.plan(publish.Remote(True, "0" * 40, tags, {}), candidate, None, TODAY)
     assert (step.version, step.bump) == ("11.0.0", "major")
     old = step.manifest.model_copy(update={"files": {**step.manifest.files, "gone.txt": manifest.describe_bytes(b"")}})
-    stands = {path: publish.RemoteFile(1, f.git_oid or "", None) for path, f in step.manifest.files.items()}
+    stands = {path: remote.RemoteFile(1, f.git_oid or "", None) for path, f in step.manifest.files.items()}
     assert publish.plan(publish.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ()
-    stands["gone.txt"] = publish.RemoteFile(0, "0" * 40, None)
+    stands["gone.txt"] = remote.RemoteFile(0, "0" * 40, None)
     assert publish.plan(publish.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ("gone.txt",)
 
 
@@ -608,13 +549,13 @@ def test_recorded_results_are_taken_for_the_same_conversion_alone(tmp_path: Path
     candidate = records.candidate(records.write_folder(tmp_path / "model"))
     recorded = publish.plan(publish.Remote(False), candidate, None, TODAY).manifest
     later = replace(candidate, build=candidate.build.model_copy(update={"date": "2027-01-01"}))
-    assert publish._adopt(later, None) is later
-    assert publish._adopt(later, recorded).build.date == candidate.build.date
+    assert publish._adopted(later, None) is later
+    assert publish._adopted(later, recorded).build.date == candidate.build.date
     other = replace(later, build=later.build.model_copy(update={"weights_inputs": "0" * 64}))
-    assert publish._adopt(other, recorded) is other
+    assert publish._adopted(other, recorded) is other
     files = {**later.build.files, "config.json": manifest.describe_bytes(b"{}")}
     other = replace(later, build=later.build.model_copy(update={"files": files}))
-    assert publish._adopt(other, recorded) is other
+    assert publish._adopted(other, recorded) is other
 
 
 # Between two requests -------------------------------------------------------------------------------------------------
@@ -720,7 +661,8 @@ def test_rights_are_asked_for(api: HfApi, tmp_path: Path) -> None:
     class Asking(HfApi):
         def auth_check(self, repo_id: str, **given: Any) -> None:
             asked.append((repo_id, given.get("write")))
-            raise _answer(403)
+            refusal = httpx2.Response(403, request=httpx2.Request("GET", "https://hub.example/api"))
+            raise HfHubHTTPError("403 no", response=refusal)
 
     asking = Asking(endpoint=api.endpoint, token="embedded")
     with pytest.raises(HubRefusedError, match="refuses"):
@@ -736,7 +678,7 @@ def test_rights_are_asked_for(api: HfApi, tmp_path: Path) -> None:
 )
 def test_no_file_of_a_release_is_taken_over_from_somebody(path: str) -> None:
     """In a repo without a manifest each file that a release would write is somebody else's, and named."""
-    there = publish.Remote(True, "0" * 40, {}, {path: publish.RemoteFile(1, "0" * 40, None)})
+    there = publish.Remote(True, "0" * 40, {}, {path: remote.RemoteFile(1, "0" * 40, None)})
     with pytest.raises(DriftError, match=path):
         publish.require_untouched(there, REPO)
     publish.require_untouched(publish.Remote(True, "0" * 40, {}, {"notes.txt": there.files[path]}), REPO)  # type: ignore[index]

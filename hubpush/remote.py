@@ -1,0 +1,245 @@
+"""What stands on the Hub: read, never written.
+
+`look` reads one repo: its refs, the tree of its head, its manifest, and what was changed since by somebody else. Every
+other read here is by commit, so that nothing changes between two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hubpush import card
+from hubpush.client import errors, quiet_bars
+from hubpush.errors import DriftError, HubRefusedError
+from hubpush.manifest import NAME, File, Manifest, describe_bytes, parse
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+README = "README.md"
+
+TITLE = "hubpush v"
+"""How the title of a pull request of ours begins; what follows is the version."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file in the tree of a commit."""
+
+    size: int
+    git_oid: str
+    sha256: str | None
+
+    def equals(self, file: File) -> bool:
+        """Whether this is the content that a manifest names."""
+        if self.sha256 is not None:
+            return self.sha256 == file.sha256
+        return file.git_oid is not None and self.git_oid == file.git_oid
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A pull request of ours that is open: what it would make of `main`."""
+
+    number: int
+    title: str
+    head: str
+    files: Mapping[str, RemoteFile]
+    manifest: Manifest
+    drift: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What stands on the Hub.
+
+    Attributes:
+        exists: Whether the repo does (for a stranger a private one does not).
+        head: Commit of `main`.
+        tags: Commits by tag.
+        files: Files of `main`, with SHA-256 for LFS files and git ids for the others.
+        manifest: The ledger, if the repo has one.
+        record: The digests of its file.
+        drift: Published files, or generated parts of the card, that were changed or removed since.
+        is_reachable: False for the empty Hub that a dry run without network plans against.
+        proposals: Pull requests of ours that are open, the oldest first, where they were asked for.
+    """
+
+    exists: bool
+    head: str = ""
+    tags: Mapping[str, str] | None = None
+    files: Mapping[str, RemoteFile] | None = None
+    manifest: Manifest | None = None
+    record: File | None = None
+    drift: tuple[str, ...] = ()
+    is_reachable: bool = True
+    proposals: tuple[Proposal, ...] = ()
+
+
+def look(api: HfApi, repo_id: str, cache: Path, *, author: str | None = None) -> Remote:
+    """Read what stands on the Hub: at most four requests, and two more if a person changed README.md.
+
+    Args:
+        api: The client.
+        repo_id: The repo.
+        cache: Directory for the few small files that are read.
+        author: Whose open pull requests are read too: one more request, and two for each.
+
+    Raises:
+        HubUnavailableError: The Hub does not answer.
+        HubRefusedError: It refuses.
+        DriftError: The manifest there cannot be read.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    with errors(repo_id):
+        try:
+            refs = api.list_repo_refs(repo_id, include_pull_requests=author is not None)
+        except RepositoryNotFoundError:
+            return Remote(exists=False)
+        head = next((branch.target_commit for branch in refs.branches if branch.name == "main"), "")
+        if not head:
+            raise HubRefusedError(f"{repo_id} has no branch main", hint="create it on the Hub, or delete the repo")
+        tags = {tag.name: tag.target_commit for tag in refs.tags}
+        pulls = {ref.ref: ref.target_commit for ref in refs.pull_requests or ()}
+    files = tree(api, repo_id, head)
+    proposals = _proposals(api, repo_id, pulls, author, cache) if author is not None and pulls else ()
+    if NAME not in files:
+        return Remote(True, head, tags, files, proposals=proposals)
+    text = read(api, repo_id, NAME, head, cache)
+    manifest = parse(text, repo_id)
+    drift = _drift(api, repo_id, head, files, manifest, cache)
+    if tags.get(manifest.tag, head) != head and not _carries(api, repo_id, tags[manifest.tag], manifest, cache):
+        drift += (f"tag {manifest.tag}",)
+    return Remote(True, head, tags, files, manifest, describe_bytes(text.encode()), drift, proposals=proposals)
+
+
+def _drift(
+    api: HfApi, repo_id: str, commit: str, files: Mapping[str, RemoteFile], manifest: Manifest, cache: Path
+) -> tuple[str, ...]:
+    """What of a release does not stand in a commit that carries its manifest."""
+    drift = [path for path, file in manifest.files.items() if path != README and not stands(files, path, file)]
+    if README in manifest.files and not stands(files, README, manifest.files[README]):
+        text = read(api, repo_id, README, commit, cache) if README in files else ""
+        parts = card.generated(text)
+        drift += [
+            part_of(name)
+            for name in [*manifest.card_parts, *(manifest.kept or ())]
+            if parts.get(name) != manifest.card_parts.get(name)
+        ]
+    return tuple(dict.fromkeys(drift))
+
+
+def part_of(name: str) -> str:
+    """How drift names a generated part of the card."""
+    return f"{README} ({name})"
+
+
+def _proposals(api: HfApi, repo_id: str, pulls: Mapping[str, str], author: str, cache: Path) -> tuple[Proposal, ...]:
+    """The open pull requests of one author that carry a release, the oldest first."""
+    with errors(repo_id):
+        # One person may also have opened others by hand; and a stranger's, whatever it is called, is never ours.
+        ours = [
+            (one.num, one.title)
+            for one in api.get_repo_discussions(
+                repo_id, author=author, discussion_type="pull_request", discussion_status="open"
+            )
+            if one.title.startswith(TITLE) and one.author == author
+        ]
+    found = []
+    for number, title in sorted(ours):
+        if (head := pulls.get(f"refs/pr/{number}")) is None:
+            continue
+        files = tree(api, repo_id, head)
+        try:
+            manifest = parse(read(api, repo_id, NAME, head, cache), repo_id)
+        except (NoSuchFileError, DriftError):
+            continue
+        found.append(Proposal(number, title, head, files, manifest, _drift(api, repo_id, head, files, manifest, cache)))
+    return tuple(found)
+
+
+def _carries(api: HfApi, repo_id: str, commit: str, manifest: Manifest, cache: Path) -> bool:
+    """Whether a commit holds the manifest of a version, and its files."""
+    try:
+        if parse(read(api, repo_id, NAME, commit, cache), repo_id).version != manifest.version:
+            return False
+        files = tree(api, repo_id, commit)
+        return all(stands(files, path, file) for path, file in manifest.files.items())
+    except (NoSuchFileError, DriftError):
+        return False
+
+
+def download(api: HfApi, repo_id: str, revision: str | None, cache: Path) -> Path:
+    """A model repo on this machine: config, tokenizer, weights, card, manifest.
+
+    Args:
+        api: The client.
+        repo_id: The repo.
+        revision: A branch, tag or commit; None for `main`.
+        cache: Directory that keeps what was downloaded.
+
+    Returns:
+        The directory; its name is the commit.
+
+    Raises:
+        HubRefusedError: There is no such repo or revision, or it must not be read.
+        HubUnavailableError: The Hub does not answer.
+    """
+    with errors(repo_id), quiet_bars():
+        files = api.list_repo_files(repo_id, revision=revision)
+        skipped = ["*.bin", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.pt", "*.gguf"]
+        if "model.safetensors" not in files:
+            skipped.remove("*.bin")
+        return Path(api.snapshot_download(repo_id, revision=revision, cache_dir=cache, ignore_patterns=skipped))
+
+
+def files_of(api: HfApi, repo_id: str, commit: str) -> list[str]:
+    """Paths of all files of a commit.
+
+    Raises:
+        HubUnavailableError: The Hub does not answer.
+        HubRefusedError: It refuses.
+    """
+    return sorted(tree(api, repo_id, commit))
+
+
+def tree(api: HfApi, repo_id: str, commit: str) -> dict[str, RemoteFile]:
+    """The files of a commit."""
+    from huggingface_hub.hf_api import RepoFile
+
+    with errors(repo_id):
+        return {
+            entry.path: RemoteFile(entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
+            for entry in api.list_repo_tree(repo_id, revision=commit, recursive=True)
+            if isinstance(entry, RepoFile)
+        }
+
+
+def stands(files: Mapping[str, RemoteFile], path: str, file: File) -> bool:
+    """Whether a tree has a file of a manifest at its digest."""
+    return path in files and files[path].equals(file)
+
+
+class NoSuchFileError(HubRefusedError):
+    """A commit lacks a file."""
+
+
+def read(api: HfApi, repo_id: str, path: str, commit: str, cache: Path) -> str:
+    """A small text file of a commit; the client keeps it, so that the same commit is never asked twice."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    with errors(repo_id), quiet_bars():
+        try:
+            local = api.hf_hub_download(repo_id, path, revision=commit, cache_dir=cache)
+        except EntryNotFoundError:
+            raise NoSuchFileError(f"{repo_id} has no {path} at {commit[:12]}", hint="look at its history") from None
+        try:
+            return Path(local).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise DriftError(
+                f"{path} of {repo_id} at {commit[:12]} is not UTF-8", hint="restore it from the repo's history"
+            ) from None
