@@ -169,6 +169,7 @@ def of_family(
     activation: Activation | None,
     work: Path,
     options: Options,
+    lock: Path | None = None,
 ) -> list[Job]:
     """The jobs of a family, or of those of its releases that match a glob.
 
@@ -181,6 +182,7 @@ def of_family(
         activation: GELU form to use instead of the family's.
         work: Directory for downloads and built folders.
         options: What the person decided.
+        lock: A lock file that lies elsewhere; its entries go before those of the family's own.
 
     Raises:
         CatalogError: The family cannot be read, or a glob matches nothing.
@@ -195,7 +197,8 @@ def of_family(
     if not catalog.is_repo_name(org):
         raise UsageError(f"--org {org!r} is no owner on the Hub", hint="give the name alone: --org my-org")
     path = catalog.locate(name)
-    family, lock = catalog.load(path)
+    family, own = catalog.load(path)
+    pins = {**own.sources, **(catalog.load_lock(lock).sources if lock is not None else {})}
     chosen: dict[str, Any] = {} if cased is None else {"cased": cased}
     if activation is not None:
         chosen |= {"activation": activation, "activation_source": "chosen with --activation"}
@@ -209,7 +212,7 @@ def of_family(
             repo_id=f"{org}/{release.name}",
             base=path.parent,
             mirror=mirror,
-            pin=lock.sources.get(release.source),
+            pin=pins.get(release.source),
             is_pinned_by_hub=True,
             work=work,
             command=_command([*known, "--org", org, release.name], chosen),

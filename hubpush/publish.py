@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hubpush import __version__, card, metadata
 from hubpush.catalog import Family, Release
@@ -520,13 +520,47 @@ def check_rights(
                 hint="create it once by hand, add this workflow to its trusted publishers, and run again",
             )
         elif not embedded:
-            me = api.whoami(cache=True)  # one call for a family: the Hub limits this one strictly
-            owners = {me["name"], *(org["name"] for org in me.get("orgs", []))}
-            if owner not in owners:
-                raise HubRefusedError(
-                    f"the token's user {me['name']} is no member of {owner}, so {repo_id} cannot be created",
-                    hint=f"use a token of a member with write rights; this one has: {', '.join(sorted(owners))}",
-                )
+            # One call for a family: the Hub limits this one strictly.
+            require_may_create(api.whoami(cache=True), owner, repo_id)
+
+
+def require_may_create(me: Mapping[str, Any], owner: str, repo_id: str) -> str:
+    """Check that a token can make a repo, by what the Hub says of it.
+
+    Args:
+        me: The answer of `whoami`.
+        owner: User or organisation that is to own the repo.
+        repo_id: What the message calls it.
+
+    Returns:
+        Whose token it is and what it may, in words.
+
+    Raises:
+        HubRefusedError: It cannot.
+    """
+    token = me.get("auth", {}).get("accessToken", {})
+    role, owners = token.get("role", "unknown"), {me["name"], *(one["name"] for one in me.get("orgs", []))}
+    words = f"the token of {me['name']} (role {role})"
+    if owner not in owners:
+        raise HubRefusedError(
+            f"{words}: {me['name']} is no member of {owner}, so {repo_id} cannot be created",
+            hint=f"use a token of a member with write rights; this one has: {', '.join(sorted(owners))}",
+        )
+    if role == "read":
+        raise HubRefusedError(
+            f"{words} only reads, so {repo_id} cannot be created",
+            hint="make one with the role write, or a fine-grained one, and `hf auth login`",
+        )
+    if role == "fineGrained":
+        scoped = token.get("fineGrained", {}).get("scoped", [])
+        rights = {right for one in scoped if one.get("entity", {}).get("name") == owner for right in one["permissions"]}
+        words += f" may on {owner}: {', '.join(sorted(rights)) or 'nothing'}"
+        if "repo.write" not in rights:
+            raise HubRefusedError(
+                f"{words}, so {repo_id} cannot be created",
+                hint=f"give it `repo.write` on {owner} in the Hub's settings, or create the repo once by hand",
+            )
+    return words
 
 
 def author(api: HfApi, repo_id: str) -> str:

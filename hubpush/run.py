@@ -73,6 +73,11 @@ def preflight(jobs: Sequence[Job]) -> dict[str, HubpushError]:
         from hubpush import parity
 
         parity.require_installed()
+    return without_room(jobs)
+
+
+def without_room(jobs: Sequence[Job]) -> dict[str, HubpushError]:
+    """The releases for which the disk has no room, by name, if they are carried in this order."""
     refused: dict[str, HubpushError] = {}
     needed = 0
     with ThreadPoolExecutor(8) as threads:
@@ -251,6 +256,38 @@ def _too_many(needed: Sequence[Job], changing: int) -> dict[str, HubpushError]:
         hint="look at the plan (--dry-run); if it is meant, run again with a higher --max-changes",
     )
     return {job.release.name: error for job in needed}
+
+
+def pin(jobs: Sequence[Job], lock: Path, tell: Tell) -> list[dict[str, str | None]]:
+    """Fetch the sources of some releases, and write what they are now to a lock file.
+
+    Args:
+        jobs: The releases, with what their sources were before.
+        lock: The file; its other entries stay.
+        tell: Told about progress.
+
+    Returns:
+        A row for each source: `name`, digest `before` (None for a new one) and `now`.
+
+    Raises:
+        SourceError: A source does not come: nothing is written.
+        CatalogError: The lock cannot be read or written.
+    """
+    pins: dict[str, catalog.Pin] = {}
+    rows: list[dict[str, str | None]] = []
+    for job in jobs:
+        name, key = job.release.name, job.release.source
+
+        def fetching(done: int, total: int | None, name: str = name) -> None:
+            tell(name, "fetch", done / total if total else None)
+
+        if key not in pins:
+            archive = source.fetch(job.location(), job.work / "downloads", progress=fetching, texts=job.texts)
+            pins[key] = catalog.Pin(size=archive.size, sha256=archive.sha256, etag=archive.etag)
+        rows.append({"name": name, "before": None if job.pin is None else job.pin.sha256, "now": pins[key].sha256})
+    known = catalog.load_lock(lock).sources if lock.exists() else {}
+    catalog.write_lock(lock, catalog.Lock(sources={**known, **pins}))
+    return rows
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from hubpush.errors import redact
 
 if TYPE_CHECKING:
-    from hubpush.catalog import Family
     from hubpush.job import Outcome, Tell
+    from hubpush.publish import Plan
 
 
 _NARROWEST = 10
@@ -77,7 +77,7 @@ def _cell(value: Any) -> str:
     return _printable(text or "")
 
 
-def summary(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: Format, *, dry_run: bool) -> None:
+def summary(outcomes: Sequence[Outcome], family: str, hub: str | None, mode: Format, *, dry_run: bool) -> None:
     """What became of each release: plans and cards of a dry run, a row each, then what was assumed and what failed."""
     if mode is Format.json:
         releases = [dataclasses.asdict(dataclasses.replace(outcome, plan=None)) for outcome in outcomes]
@@ -86,7 +86,7 @@ def summary(outcomes: Sequence[Outcome], family: Family, hub: str | None, mode: 
             release["error"] = release["error"] and {
                 k: redact(v) if isinstance(v, str) else v for k, v in release["error"].items()
             }
-        put(json.dumps({"family": family.name, "hub": hub, "releases": releases}))
+        put(json.dumps({"family": family, "hub": hub, "releases": releases}))
         return
     if mode is Format.quiet:
         for outcome in outcomes:
@@ -213,18 +213,58 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 def _show_plans(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
-        if outcome.status != "planned":
+        if outcome.status != "planned" or outcome.plan is None:
             continue
-        put(f"Plan for {outcome.repo_id}: {outcome.tag} ({outcome.bump}): {outcome.change}")
-        for path, file in outcome.files.items():
-            put(f"  + {path:24} {file['size']:>14,}  sha256 {file['sha256']}")
-        put("  + hubpush.json")
-        for path in outcome.deletes:
+        item = outcome.plan
+        where = " in a pull request" if item.create_pr else "" if item.exists else ", a new repo"
+        put(f"Plan for {outcome.repo_id}{where}: {outcome.tag} ({item.bump or 'tag'}): {outcome.change}")
+        if item.exists:
+            put(f"  on {item.parent}")
+        for path, file in item.adds.items():
+            put(f"  + {path:24} {file.size:>14,}  sha256 {file.sha256}")
+        for path in item.deletes:
             put(f"  - {path}")
+        _put_changed(item.replaced, item.kept)
         if outcome.card:
             put(f"  card: {outcome.card}\n")
             # A person's text is in it too.
             put("\n".join(map(_printable, Path(outcome.card).read_text(encoding="utf-8").split("\n"))))
+
+
+def plan(step: Plan) -> None:
+    """The plan of an amendment, and its card."""
+    put(f"Plan for {step.repo_id}: v{step.version} ({step.bump}): {step.change}\n  on {step.parent}")
+    for path in step.adds:
+        file = step.file(path)
+        put(f"  + {path:24} {file.size:>14,}  sha256 {file.sha256}")
+    for path in step.deletes:
+        put(f"  - {path}")
+    _put_changed(step.replaced, step.kept)
+    put("\n".join(map(_printable, step.readme.split("\n"))))
+
+
+def _put_changed(replaced: Sequence[str], kept: Sequence[str]) -> None:
+    for path in replaced:
+        put(f"  ! {path}: changed by somebody, put back")
+    for path in kept:
+        put(f"  = {path}: changed by somebody, kept")
+
+
+def checks(found: Sequence[Mapping[str, Any]], mode: Format) -> None:
+    """What a doctor found (`name`, `result`, `found`, `hint`), a row each; then what to do about what is wrong."""
+    rows = [{**one, "found": redact(one["found"])} for one in found]
+    if mode is Format.quiet:
+        for one in rows:
+            if one["result"] == "fails":
+                put(f"{one['name']}: {one['found']}")
+        return
+    if mode is Format.json:
+        put(json.dumps(rows))
+        return
+    table([{key: value for key, value in one.items() if key != "hint"} for one in rows], mode)
+    for one in rows:
+        if one["hint"]:
+            say(f"Hint: {one['name']}: {redact(one['hint'])}")
 
 
 @contextmanager
@@ -254,7 +294,7 @@ def progress(names: Sequence[str], *, quiet: bool) -> Iterator[tuple[Tell, Calla
             def tell(name: str, station: str, part: float | None) -> None:
                 if name not in rows:
                     rows[name] = bars.add_task(name, total=len(STATIONS), station=station)
-                at = STATIONS.index(station)
+                at = STATIONS.index(station) if station in STATIONS else 0  # it waits for another run
                 shown = station if part is None else f"{station} {part:.0%}"
                 bars.update(rows[name], completed=at, station=shown)
 

@@ -70,7 +70,7 @@ def test_two_processes_do_what_one_does(shop: Workshop, done: Path, tmp_path: Pa
     other = Workshop(done, shop.run)
     twos = {r["name"]: r["files"] for r in json.loads(other.main_job("--json").out)["releases"]}
     for name, files in ones.items():
-        for path in set(files) - {"README.md"}:
+        for path in set(files) - {"README.md", "parity/layers.png"}:  # measured anew by each
             assert files[path] == twos[name][path], path
 
 

@@ -1,0 +1,6 @@
+"""`python -m hubpush.cli`."""
+
+from hubpush.cli import main
+
+if __name__ == "__main__":
+    main()

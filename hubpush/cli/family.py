@@ -1,0 +1,419 @@
+"""The main job, and what is known about a family before and after it: catalog, status, pin."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hubpush import show
+from hubpush.cli.options import (
+    ActivationOption,
+    AdoptOption,
+    AveragedOption,
+    CasedOption,
+    ConfigOption,
+    FamilyOption,
+    FormatOption,
+    HubOption,
+    JsonOption,
+    LabelsOption,
+    LockOption,
+    OrgOption,
+    OverwriteOption,
+    PartOption,
+    QuietOption,
+    ReferencesOption,
+    TaskOption,
+    VocabOption,
+    WorkOption,
+    app,
+    default_work,
+    examples,
+    facts_of,
+    mode_of,
+    references_of,
+)
+from hubpush.client import Bounds
+from hubpush.errors import UsageError
+from hubpush.show import Format
+
+if TYPE_CHECKING:
+    from hubpush.job import Outcome
+
+
+class Bumps(StrEnum):
+    """Parts of a version."""
+
+    patch = "patch"
+    minor = "minor"
+    major = "major"
+
+
+@app.command(
+    short_help="The main job: a family, or one checkpoint.",
+    epilog=examples(
+        "hubpush convert-and-upload --org my-org                     # all of bert-miniatures",
+        "hubpush convert-and-upload --org my-org '*L-2*' --dry-run   # the plan and the cards of some",
+        "hubpush convert-and-upload --org demo --hub ./my-hub        # no account: an embedded Hub in a directory",
+        "hubpush convert-and-upload --family mine.toml --org my-org --source /mnt/archives --jobs 2",
+        "hubpush convert-and-upload --source all_bert_models.zip --org my-org    # a zip of the family's zips",
+        "hubpush convert-and-upload --org my-org --plan plan.json    # build all, push nothing",
+        "hubpush convert-and-upload --apply plan.json                # push exactly that, or nothing",
+        "hubpush convert-and-upload --org my-org --max-bump patch --max-changes 5    # unattended",
+        "hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0",
+        "hubpush convert-and-upload --source ./out/model.ckpt-343 --config ./base/bert_config.json \\",
+        "      --vocab ./base/vocab.txt --task text-classification --labels labels.txt \\",
+        "      --repo-id me/my-classifier --license apache-2.0",
+    ),
+)
+def convert_and_upload(
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Globs; all releases without.")] = None,
+    org: OrgOption = None,
+    family: FamilyOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|URL|ZIP|CHECKPOINT",
+            help="A mirror of the family's archives, or a zip of them; with --repo-id, one checkpoint.",
+        ),
+    ] = None,
+    hub: HubOption = None,
+    repo_id: Annotated[str | None, typer.Option(metavar="ME/NAME", help="One checkpoint, without a family.")] = None,
+    license_id: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Its licence, as the Hub writes it.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Its language (ISO 639); can be repeated.")
+    ] = None,
+    cased: CasedOption = None,
+    activation: ActivationOption = None,
+    task: TaskOption = None,
+    labels: LabelsOption = None,
+    part: PartOption = None,
+    averaged: AveragedOption = False,
+    config: ConfigOption = None,
+    vocab: VocabOption = None,
+    lock: LockOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything but the push: print the plan and the cards.")
+    ] = False,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="A dry run that also writes its plan to a file.")
+    ] = None,
+    apply: Annotated[
+        Path | None, typer.Option("--apply", metavar="FILE", help="Push exactly this plan, or refuse; with its --work.")
+    ] = None,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Open a pull request, or update ours; after its merge run again to tag.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option(metavar="N", min=1, max=256, help="Releases at a time, each in a process of its own.")
+    ] = 1,
+    references: ReferencesOption = "graph,tokenizer",
+    no_parity: Annotated[
+        bool,
+        typer.Option(
+            "--no-parity", help="Do not compare: the card says NOT RUN, unless these very inputs were proven before."
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Push although parity fails; the card then says FAIL.")
+    ] = False,
+    private: Annotated[
+        bool | None, typer.Option("--private/--no-private", help="Visibility of repos that are created.")
+    ] = None,
+    adopt: AdoptOption = False,
+    overwrite: OverwriteOption = False,
+    max_bump: Annotated[
+        Bumps, typer.Option("--max-bump", help="The highest part of a version that may rise; new repos are none.")
+    ] = Bumps.major,
+    max_changes: Annotated[
+        int | None, typer.Option("--max-changes", metavar="N", min=0, help="Touch nothing if more repos would change.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=1, help="End after this time, and say what is left.")
+    ] = None,
+    allow_nonfinite: Annotated[
+        bool, typer.Option("--allow-nonfinite", help="Take NaN and infinite weights, with --force or --no-parity.")
+    ] = False,
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Convert, prove, document and publish a family of models, or one checkpoint.
+
+    A second run changes nothing where nothing changed. Give --repo-id, --source and --license for one checkpoint.
+    """
+    from hubpush import job, run, saved
+    from hubpush.source import Texts
+
+    mode = mode_of(output, as_json=as_json, quiet=quiet)
+    bounds = Bounds(until=None if deadline is None else time.time() + deadline)
+    work = work or default_work()
+    if apply is not None:
+        given: dict[str, object] = {
+            "MODEL": models,
+            "--org": org,
+            "--family": family,
+            "--source": source,
+            "--repo-id": repo_id,
+        }
+        given |= {"--plan": plan, "--dry-run": dry_run, "--create-pr": create_pr, "--lock": lock, "--force": force}
+        given |= {"--adopt": adopt, "--overwrite": overwrite, "--private": private is not None}
+        if other := [name for name, value in given.items() if value]:
+            raise UsageError(
+                f"--apply pushes what a plan says; {', '.join(other)} belong to making one", hint="drop them"
+            )
+        _apply(apply, work, hub, bounds, mode)
+        return
+    if no_parity and force:
+        raise UsageError("--force pushes a failed parity, --no-parity runs none", hint="give one of the two")
+    if adopt and overwrite:
+        raise UsageError("--adopt keeps what somebody changed, --overwrite puts it back", hint="give one of the two")
+    asked = references_of(references)
+    if not no_parity and {"graph", "tokenizer"} - {one.name for one in asked}:
+        raise UsageError(
+            f"--parity {references}: what is published is compared with graph and tokenizer at least",
+            hint="name both too; `hubpush parity FOLDER --source CHECKPOINT` runs any of them alone",
+        )
+    options = job.Options(
+        references=asked,
+        prove=not no_parity,
+        force=force,
+        dry_run=dry_run or plan is not None,
+        private=private,
+        adopt=adopt,
+        overwrite=overwrite,
+        create_pr=create_pr,
+        max_bump=max_bump.value,
+        max_changes=max_changes,
+        bounds=bounds,
+        allow_nonfinite=allow_nonfinite,
+    )
+    if repo_id is not None:
+        if org or models or family or lock:
+            raise UsageError(
+                "--repo-id names one repo; --org, --family, --lock and MODEL belong to families", hint="drop either"
+            )
+        if not source or not license_id:
+            missing = [name for name, value in (("--source", source), ("--license", license_id)) if not value]
+            raise UsageError(
+                f"one checkpoint needs {' and '.join(missing)} too",
+                hint="hubpush convert-and-upload --source ./model.ckpt --repo-id me/my-bert --license apache-2.0",
+            )
+        facts = facts_of(license_id, cased, activation, task, labels, part, averaged=averaged)
+        facts["language"] = tuple(language or ())
+        texts = Texts(config, vocab)
+        todo = [job.of_checkpoint(source, repo_id, facts, texts, work, options, labels)]
+    else:
+        alone: dict[str, object] = {
+            "--license": license_id,
+            "--language": language,
+            "--task": task,
+            "--labels": labels,
+            "--part": part,
+        }
+        alone |= {"--averaged": averaged, "--config": config, "--vocab": vocab}
+        if one := [name for name, value in alone.items() if value]:
+            raise UsageError(
+                f"{', '.join(one)}: for one checkpoint alone, with --repo-id", hint="a family file says it itself"
+            )
+        owner = _owner(org)
+        mirror = run.local_mirror(source, work, show.plain_progress()[0])
+        todo = job.of_family(
+            family or job.DEFAULT_FAMILY, models or (), owner, mirror, cased, activation, work, options, lock
+        )
+    with run.hub(hub) as (endpoint, embedded):
+        todo = [dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo]
+        with show.progress([one.release.name for one in todo], quiet=mode is Format.quiet) as (tell, done):
+            try:
+                outcomes = run.carry_all(todo, jobs, tell, done)
+            except KeyboardInterrupt:
+                show.say("Interrupted. Run the same command again: it goes on where it stopped.")
+                raise
+        if plan is not None:
+            items = tuple(outcome.plan for outcome in outcomes if outcome.plan is not None)
+            address = None if embedded else job.client(todo[0]).endpoint
+            saved.write(plan, saved.Saved(family=todo[0].family.name, hub=address, releases=items))
+            show.say(f"{plan}: {len(items)} of {len(todo)} repos; to push it: {_applying(plan, work, hub)}")
+    _finish(outcomes, todo[0].family.name, hub, mode, dry_run=options.dry_run)
+
+
+def _apply(path: Path, work: Path, hub: str | None, bounds: Bounds, mode: Format) -> None:
+    from hubpush import run, saved
+
+    plan = saved.load(path)
+    with (
+        run.hub(hub) as (endpoint, embedded),
+        show.progress([item.name for item in plan.releases], quiet=mode is Format.quiet) as (_, done),
+    ):
+        outcomes = run.apply_all(plan, work, endpoint, done, embedded=embedded, bounds=bounds)
+    if not outcomes:
+        show.say(f"{path} is empty: nothing to do")
+    _finish(outcomes, plan.family, hub, mode, dry_run=False)
+
+
+def _finish(outcomes: Sequence[Outcome], family: str, hub: str | None, mode: Format, *, dry_run: bool) -> None:
+    """Show what became of it, and end with the exit code of what failed."""
+    if hub is not None and "://" not in hub:
+        # The embedded Hub ran for this command alone: its address is gone now.
+        outcomes = [dataclasses.replace(outcome, url=None) for outcome in outcomes]
+    show.summary(outcomes, family, hub, mode, dry_run=dry_run)
+    codes = {int(outcome.error["code"]) for outcome in outcomes if outcome.error}
+    if codes:
+        raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
+
+
+def _applying(plan: Path, work: Path, hub: str | None) -> str:
+    words = ["hubpush", "convert-and-upload", "--apply", str(plan)]
+    words += ["--work", str(work)] if work != default_work() else []
+    return shlex.join([*words, *(["--hub", hub] if hub is not None else [])])
+
+
+def _owner(org: str | None) -> str:
+    if org is None:
+        raise UsageError(
+            "--org is missing",
+            hint="name the owner of the repos; for one checkpoint give --source, --repo-id and --license",
+        )
+    return org
+
+
+@app.command(
+    short_help="Where each release stands on the Hub.",
+    epilog=examples(
+        "hubpush status --org my-org",
+        "hubpush status --org my-org --family mine.toml --json",
+        "hubpush status --org demo --hub ./my-hub '*L-2*'",
+    ),
+)
+def status(
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Globs; all releases without.")] = None,
+    org: OrgOption = None,
+    family: FamilyOption = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="DIR|URL|ZIP", help="A mirror of the archives, as the main job takes it.")
+    ] = None,
+    lock: LockOption = None,
+    no_parity: Annotated[bool, typer.Option("--no-parity", help="Do not ask for a recorded proof.")] = False,
+    hub: HubOption = None,
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Say of each release whether it is up to date, outdated, missing, drifted or held, and why. Reads only.
+
+    It is the look that the main job takes before it does anything.
+    """
+    from hubpush import job, run
+
+    mode = mode_of(output, as_json=as_json, quiet=quiet)
+    work, owner = work or default_work(), _owner(org)
+    mirror = run.local_mirror(source, work, show.plain_progress()[0])
+    options = job.Options(prove=not no_parity, create_pr=False)
+    name = family or job.DEFAULT_FAMILY
+    todo = job.of_family(name, models or (), owner, mirror, None, None, work, options, lock)
+    with run.hub(hub, make=False) as (endpoint, embedded):
+        found = run.standings([dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo])
+    rows = [{k: v for k, v in dataclasses.asdict(one).items() if k != "code"} for one in found]
+    if mode is Format.quiet:
+        for one in found:
+            show.put(f"{one.name} {one.state}")
+    else:
+        show.table(rows, mode)
+    codes = {one.code for one in found if one.code}
+    if codes:
+        raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
+
+
+@app.command(
+    short_help="Accept a changed source: its digest goes into the lock.",
+    epilog=examples(
+        "hubpush pin bert_uncased_L-2_H-128_A-2 --lock bert-miniatures.lock.json",
+        "hubpush pin '*' --family mine.toml                # writes mine.lock.json",
+        "hubpush pin my-bert --family mine.toml --source /mnt/archives",
+    ),
+)
+def pin(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Globs over the releases' names.")],
+    family: FamilyOption = None,
+    lock: LockOption = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="DIR|URL|ZIP", help="Take the archives from here, as the main job does.")
+    ] = None,
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fetch the sources of some releases, and write what they are now to the lock file, for a person to review.
+
+    A main job takes only what the lock says: a source that changed is refused until it is pinned anew.
+    """
+    from hubpush import catalog, job, run
+
+    mode = mode_of(output, as_json=as_json, quiet=quiet)
+    work, name = work or default_work(), family or job.DEFAULT_FAMILY
+    path = catalog.locate(name)
+    if lock is None and path != Path(name):
+        raise UsageError(
+            f"{name} ships with hubpush, and its lock with it", hint="name a lock file of your own: --lock FILE"
+        )
+    target = lock or path.with_name(f"{path.stem}.lock.json")
+    tell, _ = show.plain_progress()
+    mirror = run.local_mirror(source, work, tell)
+    todo = job.of_family(name, models, "local", mirror, None, None, work, job.Options(), lock if lock else None)
+    show.table(run.pin(todo, target, tell), mode)
+    show.say(f"{target} is written; review the change, and commit it")
+
+
+@app.command(
+    "catalog",
+    short_help="Families and their releases.",
+    epilog=examples("hubpush catalog", "hubpush catalog bert-miniatures", "hubpush catalog mine.toml --json"),
+)
+def show_catalog(
+    family: Annotated[str | None, typer.Argument(metavar="FAMILY", help="A shipped family, or FILE.toml.")] = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """List the families, or the releases of one; a family file is checked."""
+    from hubpush import catalog
+
+    mode = mode_of(output, as_json=as_json, quiet=quiet)
+    if family is None:
+        found = [catalog.load(catalog.locate(name))[0] for name in catalog.shipped()]
+        rows = [{"name": f.name, "releases": len(f.releases), "title": f.title, "summary": f.summary} for f in found]
+        show.table(rows, mode)
+        return
+    path = catalog.locate(family)
+    one, lock = catalog.load(path)
+    if path == Path(family):
+        from hubpush import run
+
+        run.check_family(one, path.parent)
+    rows = [
+        {
+            "name": release.name,
+            "title": release.title,
+            "source": release.source,
+            "pinned": release.source in lock.sources,
+            "task": release.task,
+            "part": release.part,
+            "cased": release.cased,
+            "activation": release.activation,
+            "official": release.official_repo,
+        }
+        for release in one.releases
+    ]
+    show.table(rows, mode)

@@ -1,0 +1,304 @@
+"""One checkpoint, one folder on this machine: inspect, convert, parity."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hubpush import show
+from hubpush.architectures import Activation
+from hubpush.cli.options import (
+    ActivationOption,
+    AveragedOption,
+    CasedOption,
+    ConfigOption,
+    FormatOption,
+    HubOption,
+    JsonOption,
+    LabelsOption,
+    PartOption,
+    QuietOption,
+    ReferencesOption,
+    TaskOption,
+    VocabOption,
+    WorkOption,
+    app,
+    default_work,
+    examples,
+    facts_of,
+    mode_of,
+    opened,
+    references_of,
+    telling,
+)
+from hubpush.errors import CheckpointError, ModelError, UsageError
+from hubpush.show import Format
+
+if TYPE_CHECKING:
+    from hubpush.checkpoint import Checkpoint
+    from hubpush.model import Account
+
+
+@app.command(
+    short_help="Every variable, and what becomes of it.",
+    epilog=examples(
+        "hubpush inspect uncased_L-2_H-128_A-2.zip",
+        "hubpush inspect ./run/model.ckpt-1000000 --json",
+        "hubpush inspect ./electra_small --part generator",
+    ),
+)
+def inspect(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A zip, a directory, the prefix of a checkpoint, or a URL.")
+    ],
+    task: TaskOption = None,
+    part: PartOption = None,
+    averaged: AveragedOption = False,
+    config: ConfigOption = None,
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show every variable of a checkpoint and what becomes of it. Checks every CRC, imports no TensorFlow.
+
+    Without a config the shapes are held against each other instead.
+    """
+    from hubpush import catalog, model
+    from hubpush.checkpoint import Checkpoint
+    from hubpush.source import Texts
+
+    mode = mode_of(output, as_json=as_json, quiet=quiet)
+    # The options are held against what there is before anything is read.
+    catalog.single(
+        "local/checkpoint", "checkpoint", **facts_of("unknown", None, None, task, None, part, averaged=averaged)
+    )
+    with opened(source, work, Texts(config)) as (_, files), Checkpoint(files.prefix) as checkpoint:
+        try:
+            table = model.recognize(checkpoint, None, part)
+        except (CheckpointError, ModelError):
+            # What it is not is said behind what it is.
+            _list_variables(checkpoint, mode)
+            raise
+        sizes = model.read_config(files.config, table) if files.config else model.sizes(checkpoint, table)
+        account = model.account(checkpoint, sizes, table, task=task, averaged=averaged)
+        rows = [
+            {
+                "name": fate.variable.name,
+                "shape": list(fate.variable.shape),
+                "dtype": fate.variable.dtype,
+                "crc_ok": checkpoint.is_sound(fate.variable.name),
+                "key": fate.key,
+                "disposition": fate.disposition,
+                "reason": fate.reason or None,
+            }
+            for fate in account.fates
+        ]
+        size = sum(variable.size for variable in checkpoint.variables.values())
+    parameters = sum(math.prod(f.variable.shape) for f in account.mapped())
+    if mode is Format.json:
+        data = {
+            "format": "tensorflow-v2-bundle",
+            "architecture": account.architecture,
+            "layout": account.layout and account.layout.name,
+            "class": account.model_class.name,
+            "heads": sorted(account.heads),
+            "variables": [{k: v for k, v in row.items() if k != "reason"} for row in rows],
+            "parameters": parameters,
+            "bytes": size,
+            "mistakes": list(account.mistakes),
+        }
+        show.put(json.dumps(data))
+        _require_sound(rows, account)
+        return
+    show.table(
+        [
+            {**row, "shape": "×".join(map(str, fate.variable.shape)) or "scalar"}
+            for row, fate in zip(rows, account.fates, strict=True)
+        ],
+        mode,
+    )
+    layout = f" ({account.layout.name})" if account.layout else ""
+    show.say(
+        f"{account.architecture}{layout}, {account.model_class.name}: {len(account.mapped())} of {len(rows)} variables"
+        f" are published, {parameters:,} parameters, {size:,} bytes"
+    )
+    if files.config is None:
+        shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
+        show.say(f"No config beside it (a conversion needs one: --config FILE). By the shapes: {shown}")
+    _require_sound(rows, account)
+
+
+@app.command(
+    short_help="One checkpoint to a folder.",
+    epilog=examples(
+        "hubpush convert ./uncased_L-2_H-128_A-2.zip ./bert-tiny",
+        "hubpush convert ./run/model.ckpt-1000 ./mine --cased",
+        "hubpush convert ./electra_small ./generator --part generator --config generator_config.json",
+    ),
+)
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A zip, a directory, the prefix of a checkpoint, or a URL.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; it must not exist yet, or be empty.")],
+    cased: CasedOption = None,
+    activation: Annotated[Activation | None, typer.Option(help="GELU form; default the original code's.")] = None,
+    task: TaskOption = None,
+    labels: LabelsOption = None,
+    part: PartOption = None,
+    averaged: AveragedOption = False,
+    config: ConfigOption = None,
+    vocab: VocabOption = None,
+    allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Write NaN and infinite weights.")] = False,
+    work: WorkOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder alone.")] = False,
+) -> None:
+    """Convert one checkpoint to a folder that from_pretrained loads. Proves nothing and publishes nothing."""
+    from hubpush import catalog, manifest, pipeline
+    from hubpush.source import Texts
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists and is not an empty folder", hint="name a folder that is to be made")
+    facts = facts_of("unknown", cased, activation, task, labels, part, averaged=averaged)
+    release = catalog.single("local/checkpoint", "checkpoint", **facts).releases[0]
+    with opened(source, work, Texts(config, vocab)) as (archive, files), _made_whole(out.resolve()) as folder:
+        done = pipeline.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
+        found = done.reading
+        build = pipeline.record(
+            archive.name, release, archive, files, folder, found, None, sha256=done.sha256, nonfinite=allow_nonfinite
+        )
+        manifest.write_record(folder, build)
+    show.put(str(out))
+    if not quiet:
+        casing, config_ = "cased" if found.cased else "uncased", found.config
+        show.say(
+            f"{config_['architectures'][0]}, {done.parameters:,} parameters, {casing}, {config_['hidden_act']};"
+            f" to prove it: hubpush parity {out} --source {source}"
+        )
+        for sentence in found.assumed:
+            show.say(f"Assumed: {sentence}")
+        left_out = Counter(fate.reason for fate in found.account.dropped())
+        for reason, count in left_out.items():
+            show.say(f"Left out: {count:,} variable{'s' * (count > 1)}: {reason}")
+
+
+@app.command(
+    short_help="Does a folder compute what its checkpoint does?",
+    epilog=examples(
+        "hubpush parity ./bert-tiny --source ./uncased_L-2_H-128_A-2.zip",
+        "hubpush parity ./theirs --source ./run/model.ckpt --activation gelu --cased    # a folder that others made",
+        "hubpush parity ./bert-tiny --source ./uncased_L-2_H-128_A-2.zip \\",
+        "      --parity graph,tokenizer,keras,repo=google/bert_uncased_L-2_H-128_A-2,tfhub=./module.tar.gz",
+        "hubpush parity ./bert-tiny --family bert-miniatures --model bert_uncased_L-2_H-128_A-2 --parity graph,repo",
+    ),
+)
+def parity(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder, as from_pretrained loads it.")],
+    source: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Its checkpoint: a zip, a directory, a prefix, or a URL.")
+    ] = None,
+    references: ReferencesOption = "graph,tokenizer",
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="NAME|FILE.toml", help="The family whose release it is.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The release of --family whose facts are meant.")
+    ] = None,
+    hub: HubOption = None,
+    cased: CasedOption = None,
+    activation: ActivationOption = None,
+    task: TaskOption = None,
+    labels: LabelsOption = None,
+    part: PartOption = None,
+    averaged: AveragedOption = False,
+    config: ConfigOption = None,
+    vocab: VocabOption = None,
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare a model folder with the checkpoint that it is made from, and record the result in its hubpush.json.
+
+    Facts that are not given are taken from that file, where there is one.
+    """
+    from hubpush import job, proof, run
+    from hubpush.source import Texts
+
+    mode = mode_of(output, as_json=as_json, quiet=quiet)
+    asked = references_of(references)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no directory", hint="give a model folder; `hubpush convert` makes one")
+    if (model is None) is not (family is None):
+        raise UsageError("--family and --model belong together", hint="name the family and the release in it")
+    said = facts_of(None, cased, activation, task, labels, part, averaged=averaged)
+    about = proof.subject(folder, family, model, source, said, Texts(config, vocab))
+    work, name = work or default_work(), folder.resolve().name
+    tell = telling(quiet=mode is Format.quiet)
+
+    def fetching(done: int, total: int | None) -> None:
+        tell(name, "fetch", done / total if total else None)
+
+    with run.hub(hub, make=False) as (endpoint, embedded):
+        asked = proof.bring(asked, about, lambda: job.client_of(endpoint, embedded=embedded), work, fetching)
+    with opened(about.where, work, about.texts) as (archive, files):
+        report = proof.prove(folder, archive, files, about.release, asked, lambda part: tell(name, "parity", part))
+    show.parity(report.to_json(), mode)
+    report.require()
+
+
+def _list_variables(checkpoint: Checkpoint, mode: Format) -> None:
+    """Every variable of a checkpoint that is not read as any architecture."""
+    rows = [
+        {
+            "name": name,
+            "shape": list(variable.shape) if mode is Format.json else "×".join(map(str, variable.shape)) or "scalar",
+            "dtype": variable.dtype,
+            "crc_ok": checkpoint.is_sound(name),
+        }
+        for name, variable in sorted(checkpoint.variables.items())
+    ]
+    if mode is Format.json:
+        show.put(json.dumps({"format": "tensorflow-v2-bundle", "architecture": None, "variables": rows}))
+    else:
+        show.table(rows, mode)
+
+
+def _require_sound(rows: Sequence[Mapping[str, Any]], account: Account) -> None:
+    """After everything was shown, the exit code of what is wrong with it."""
+    damaged = [row["name"] for row in rows if not row["crc_ok"]]
+    if damaged:
+        raise CheckpointError(
+            f"checkpoint damaged: {len(damaged)} variable(s) are not what was saved: {', '.join(damaged[:5])}",
+            hint="fetch the checkpoint again and compare its digest with the publisher's",
+        )
+    account.require()
+
+
+@contextmanager
+def _made_whole(folder: Path) -> Iterator[Path]:
+    """A folder that gets its name when the block ends well, and leaves nothing behind otherwise."""
+    import shutil
+    import tempfile
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield partial
+            partial.chmod(0o755)  # mkdtemp makes it for its owner alone
+            if folder.exists():
+                folder.rmdir()
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be written: {error.strerror}", hint="check the path and the disk") from None
