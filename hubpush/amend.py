@@ -94,8 +94,9 @@ def unhold(api: HfApi, repo_id: str, cache: Path, today: str) -> Next:
     """A release of the card alone that lifts the hold: the next run publishes again.
 
     Raises:
-        DriftError: The card cannot be made again from the manifest.
+        DriftError: The repo holds no release, or the card cannot be made again from its manifest.
     """
+    _released(look(api, repo_id, cache), repo_id)
 
     def following(there: Remote) -> Plan | None:
         now = _released(there, repo_id).manifest

@@ -218,7 +218,9 @@ def require_untouched(remote: Remote, repo_id: str, *, adopt: bool = False) -> N
                 f"{repo_id}: changed since {manifest.tag}, so that no proof holds for it: {', '.join(proven)}",
                 hint="--adopt takes over words of the card alone; --overwrite puts the release's own files back",
             )
-    foreign = sorted(_OURS & files.keys()) if manifest is None else []
+    one = open_proposal(remote)  # of a first release: what it holds is ours
+    proposed = {NAME, *one.manifest.files} if one is not None else set[str]()
+    foreign = sorted(_OURS & files.keys() - proposed) if manifest is None else []
     if foreign:
         raise DriftError(
             f"{repo_id} holds files that hubpush did not put there: {', '.join(foreign)}",
@@ -304,7 +306,8 @@ def _kept(remote: Remote, candidate: Candidate, readme: str | None, *, adopt: bo
     """The generated parts of the card that stay as a person left them."""
     old = remote.manifest
     if old is None:
-        return _kept_front_matter(candidate, readme, adopt=adopt)
+        is_ours = open_proposal(remote) is not None
+        return () if is_ours else _kept_front_matter(candidate, readme, adopt=adopt)
     if old.kept and not adopt and old.build.weights_inputs != candidate.build.weights_inputs:
         raise DriftError(
             f"{candidate.repo_id}: parts of the card were kept as somebody wrote them for {old.tag}, and now there is"
