@@ -126,8 +126,7 @@ def _repo(one: job.Job) -> Check:
     try:
         api = job.client(one)
         there = look(api, one.repo_id, one.work / "hub-cache")
-        keyless = job.is_keyless() and not one.embedded
-        publish.check_rights(api, one.repo_id, there, embedded=one.embedded, keyless=keyless)
+        publish.check_rights(api, one.repo_id, there, embedded=one.embedded)
         return Check(one.repo_id, "may be written to" if there.exists else "not there yet, may be created")
     except HubpushError as error:
         return Check(one.repo_id, error.message, error.exit_code, error.hint)

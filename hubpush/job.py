@@ -18,7 +18,7 @@ from hubpush import __version__, catalog, manifest, publish, saved
 from hubpush.architectures import Activation
 from hubpush.catalog import Family, Pin, Release
 from hubpush.client import Bounds, DeferredError, bound, errors, remaining
-from hubpush.errors import HubpushError, SourceError, UsageError
+from hubpush.errors import HubpushError, HubRefusedError, SourceError, UsageError
 from hubpush.manifest import Build
 from hubpush.parity import DEFAULT, Asked
 from hubpush.remote import Remote
@@ -342,6 +342,12 @@ def _keyless_token(repo_id: str) -> str | None:
         try:
             with errors(repo_id):
                 return get_token()
+        except HubRefusedError as error:
+            raise HubRefusedError(
+                error.message,
+                hint="a keyless token is for a repo that is there, can create none, and the job needs `permissions:"
+                " id-token: write`: create the repo once, and add this workflow to its trusted publishers",
+            ) from None
         finally:
             os.environ["HF_OIDC_RESOURCE"] = before
 

@@ -339,6 +339,10 @@ class Manifest(BaseModel):
         """Name of the tag."""
         return f"v{self.version}"
 
+    def is_release(self, other: Manifest) -> bool:
+        """Whether this is the same release; a person may have set or lifted a hold in one of them."""
+        return self.model_copy(update={"hold": other.hold}) == other
+
     def to_json(self) -> str:
         """The text of hubpush.json."""
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"

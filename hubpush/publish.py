@@ -352,7 +352,11 @@ def plan_ahead(
     max_bump: Bump = "major",
 ) -> Plan:
     """The plan as a push would make it now, with the text that a person wrote into the card that stands there."""
-    readme = read(api, candidate.repo_id, README, remote.head, cache) if README in (remote.files or {}) else None
+    readme = (
+        read(api, candidate.repo_id, README, remote.head, cache, remote.files)
+        if README in (remote.files or {})
+        else None
+    )
     return plan(remote, candidate, readme, today, overwrite=overwrite, adopt=adopt, max_bump=max_bump)
 
 
@@ -496,9 +500,7 @@ def push(
     )
 
 
-def check_rights(
-    api: HfApi, repo_id: str, remote: Remote, *, embedded: bool, keyless: bool = False, create_pr: bool = False
-) -> None:
+def check_rights(api: HfApi, repo_id: str, remote: Remote, *, embedded: bool, create_pr: bool = False) -> None:
     """Check that a push would be allowed, before anything is fetched or built.
 
     Args:
@@ -506,7 +508,6 @@ def check_rights(
         repo_id: The repo.
         remote: What stands there.
         embedded: Whether the Hub is an embedded one.
-        keyless: Whether the token is one of trusted publishing, which is good for one repo that is there already.
         create_pr: Whether a pull request is enough, which whoever can read may open.
 
     Raises:
@@ -517,11 +518,6 @@ def check_rights(
     with errors(repo_id):
         if remote.exists:
             api.auth_check(repo_id, write=not create_pr)
-        elif keyless:
-            raise HubRefusedError(
-                f"{repo_id} is not there, or its trusted publisher is not: a keyless token cannot create repos",
-                hint="create it once by hand, add this workflow to its trusted publishers, and run again",
-            )
         elif not embedded:
             # One call for a family: the Hub limits this one strictly.
             require_may_create(api.whoami(cache=True), owner, repo_id)
@@ -738,8 +734,7 @@ def _tag(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> None:
                 found = parse(read(api, repo_id, NAME, entry.commit_id, cache), repo_id)
             except NoSuchFileError:
                 break
-            # A person may have set a hold since; another release under this version would be another one.
-            if found.model_copy(update={"hold": manifest.hold}) != manifest:
+            if not found.is_release(manifest):
                 break
             target = entry.commit_id
         _verify(api, repo_id, manifest, target)

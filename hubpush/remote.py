@@ -6,13 +6,14 @@ other read here is by commit, so that nothing changes between two of them.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubpush import card
-from hubpush.client import errors, quiet_bars
+from hubpush.client import AgainError, errors, quiet_bars
 from hubpush.errors import DriftError, HubRefusedError
 from hubpush.manifest import NAME, File, Manifest, describe_bytes, parse
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 README = "README.md"
+
+_SMALL = 16 << 20  # bytes; a manifest with all its samples has less than one
 
 TITLE = "hubpush v"
 """How the title of a pull request of ours begins; what follows is the version."""
@@ -109,10 +112,12 @@ def look(api: HfApi, repo_id: str, cache: Path, *, author: str | None = None) ->
     proposals = _proposals(api, repo_id, pulls, author, cache) if author is not None and pulls else ()
     if NAME not in files:
         return Remote(True, head, tags, files, proposals=proposals)
-    text = read(api, repo_id, NAME, head, cache)
+    text = read(api, repo_id, NAME, head, cache, files)
     manifest = parse(text, repo_id)
     drift = _drift(api, repo_id, head, files, manifest, cache)
-    if tags.get(manifest.tag, head) != head and not _carries(api, repo_id, tags[manifest.tag], manifest, cache):
+    if tags.get(manifest.tag, head) != head and not _carries(
+        api, repo_id, tags[manifest.tag], files[NAME], manifest, cache
+    ):
         drift += (f"tag {manifest.tag}",)
     return Remote(True, head, tags, files, manifest, describe_bytes(text.encode()), drift, proposals=proposals)
 
@@ -123,7 +128,7 @@ def _drift(
     """What of a release does not stand in a commit that carries its manifest."""
     drift = [path for path, file in manifest.files.items() if path != README and not stands(files, path, file)]
     if README in manifest.files and not stands(files, README, manifest.files[README]):
-        text = read(api, repo_id, README, commit, cache) if README in files else ""
+        text = read(api, repo_id, README, commit, cache, files) if README in files else ""
         parts = card.generated(text)
         drift += [
             part_of(name)
@@ -155,20 +160,22 @@ def _proposals(api: HfApi, repo_id: str, pulls: Mapping[str, str], author: str, 
             continue
         files = tree(api, repo_id, head)
         try:
-            manifest = parse(read(api, repo_id, NAME, head, cache), repo_id)
+            manifest = parse(read(api, repo_id, NAME, head, cache, files), repo_id)
         except (NoSuchFileError, DriftError):
             continue
         found.append(Proposal(number, title, head, files, manifest, _drift(api, repo_id, head, files, manifest, cache)))
     return tuple(found)
 
 
-def _carries(api: HfApi, repo_id: str, commit: str, manifest: Manifest, cache: Path) -> bool:
-    """Whether a commit holds the manifest of a version, and its files."""
+def _carries(api: HfApi, repo_id: str, commit: str, record: RemoteFile, manifest: Manifest, cache: Path) -> bool:
+    """Whether a commit holds the manifest of a release, and its files."""
+    files = tree(api, repo_id, commit)
+    if not all(stands(files, path, file) for path, file in manifest.files.items()):
+        return False
+    if files.get(NAME) == record:
+        return True
     try:
-        if parse(read(api, repo_id, NAME, commit, cache), repo_id).version != manifest.version:
-            return False
-        files = tree(api, repo_id, commit)
-        return all(stands(files, path, file) for path, file in manifest.files.items())
+        return parse(read(api, repo_id, NAME, commit, cache, files), repo_id).is_release(manifest)
     except (NoSuchFileError, DriftError):
         return False
 
@@ -228,18 +235,55 @@ class NoSuchFileError(HubRefusedError):
     """A commit lacks a file."""
 
 
-def read(api: HfApi, repo_id: str, path: str, commit: str, cache: Path) -> str:
-    """A small text file of a commit; the client keeps it, so that the same commit is never asked twice."""
-    from huggingface_hub.errors import EntryNotFoundError
+def read(
+    api: HfApi, repo_id: str, path: str, commit: str, cache: Path, files: Mapping[str, RemoteFile] | None = None
+) -> str:
+    """A small text file of a commit, by one request at most: what is kept on this machine is known by its digest.
 
-    with errors(repo_id), quiet_bars():
-        try:
-            local = api.hf_hub_download(repo_id, path, revision=commit, cache_dir=cache)
-        except EntryNotFoundError:
-            raise NoSuchFileError(f"{repo_id} has no {path} at {commit[:12]}", hint="look at its history") from None
-        try:
-            return Path(local).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise DriftError(
-                f"{path} of {repo_id} at {commit[:12]} is not UTF-8", hint="restore it from the repo's history"
-            ) from None
+    Args:
+        api: The client.
+        repo_id: The repo.
+        path: The file.
+        commit: The commit.
+        cache: Directory for such files.
+        files: The tree of the commit, if it is known.
+
+    Raises:
+        NoSuchFileError: The commit lacks it.
+        DriftError: It is no text, or no small file.
+        HubUnavailableError: The Hub does not answer, or not with that file.
+    """
+    file = (files if files is not None else tree(api, repo_id, commit)).get(path)
+    if file is None:
+        raise NoSuchFileError(f"{repo_id} has no {path} at {commit[:12]}", hint="look at its history")
+    where = f"{path} of {repo_id} at {commit[:12]}"
+    if file.size > _SMALL:
+        raise DriftError(f"{where} has {file.size:,} bytes", hint="restore it from the repo's history")
+    local = cache / "files" / (file.sha256 or file.git_oid)
+    data = local.read_bytes() if local.is_file() else b""
+    if not file.equals(describe_bytes(data)):
+        data = _fetched(api, repo_id, path, commit)
+        if not file.equals(describe_bytes(data)):
+            raise AgainError(f"{where}: the Hub's answer is not this file", hint="run again later")
+        local.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=local.parent, delete=False) as partial:
+            partial.write(data)
+        Path(partial.name).replace(local)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise DriftError(f"{where} is not UTF-8", hint="restore it from the repo's history") from None
+
+
+def _fetched(api: HfApi, repo_id: str, path: str, commit: str) -> bytes:
+    """The bytes of a file. `hf_hub_download` would ask twice, once for what the tree has said already."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import hf_raise_for_status, http_backoff
+
+    with errors(repo_id):
+        url = hf_hub_url(repo_id, path, revision=commit, endpoint=api.endpoint)
+        headers = build_hf_headers(token=api.token, library_name=api.library_name, library_version=api.library_version)
+        response = http_backoff("GET", url, headers=headers, follow_redirects=True)
+        hf_raise_for_status(response)
+        return response.content

@@ -23,7 +23,7 @@ from hubpush import card, catalog, publish, saved, source
 from hubpush.catalog import Family
 from hubpush.client import Bounds
 from hubpush.errors import CatalogError, DriftError, HubpushError, SourceError, UsageError, redact
-from hubpush.job import Job, Outcome, Tell, client, client_of, failed, folder_of, is_keyless, settled
+from hubpush.job import Job, Outcome, Tell, client, client_of, failed, folder_of, settled
 from hubpush.pipeline import Need, at_rest, carry, survey, why
 
 
@@ -232,7 +232,6 @@ def _surveyed(job: Job) -> Outcome | Need:
                 job.repo_id,
                 remote,
                 embedded=job.embedded,
-                keyless=is_keyless() and not job.embedded,
                 create_pr=job.options.create_pr,
             )
     except HubpushError as error:

@@ -1,0 +1,356 @@
+"""Laws of the main job's ways to publish, through the command line: plans, pull requests, limits, status, pins."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from filelock import FileLock
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from hubpush import catalog, localhub, manifest
+from hubpush.localhub.faults import Fault, Plan
+from tests.workshop import Result, Workshop, edit, heads
+
+
+def _rows(result: Result) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in json.loads(result.out)["releases"]}
+
+
+def _status(shop: Workshop, *more: object) -> dict[str, dict[str, Any]]:
+    result = shop.run("status", "--family", shop.family, "--org", "acme", *shop.places(), "--json", *more)
+    assert result.code == 0, result.err
+    return {row["name"]: row for row in json.loads(result.out)}
+
+
+def _commit(shop: Workshop, path: str, change: Callable[[str], str], repo_id: str = "acme/tiny-a") -> None:
+    """Somebody commits to a repo by hand."""
+    with localhub.serve(shop.hub) as url:
+        api = HfApi(endpoint=url, token="embedded")
+        text = ""
+        if path in api.list_repo_files(repo_id):
+            text = Path(api.hf_hub_download(repo_id, path, cache_dir=shop.root / "reader")).read_text()
+        operation = CommitOperationAdd(path, change(text).encode())
+        api.create_commit(repo_id, [operation], commit_message="by hand")
+
+
+# Plans ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_written_and_applied_as_it_is(shop: Workshop) -> None:
+    """--plan builds and pushes nothing; --apply pushes exactly that, builds nothing, and twice is once."""
+    plan = shop.root / "plan.json"
+    result = shop.main_job("--no-parity", "--plan", str(plan))
+    assert result.code == 0
+    assert not shop.published()
+    assert "Plan for acme/tiny-a, a new repo: v1.0.0 (first)" in result.out
+    written = {item["repo_id"]: item for item in json.loads(plan.read_text())["releases"]}
+    for path, file in written["acme/tiny-a"]["adds"].items():
+        assert f"+ {path}" in result.out
+        assert file["sha256"] in result.out
+    applied = shop.run("convert-and-upload", "--apply", plan, *shop.places(), "--json")
+    rows = _rows(applied)
+    assert {row["status"] for row in rows.values()} == {"published"}
+    for path, file in rows["tiny-a"]["files"].items():
+        assert written["acme/tiny-a"]["adds"][path]["sha256"] == file["sha256"]
+    again = shop.run("convert-and-upload", "--apply", plan, *shop.places(), "--json")
+    assert {row["status"] for row in _rows(again).values()} == {"unchanged"}
+
+
+def test_an_empty_plan_is_success(after: Workshop) -> None:
+    """Nothing to do is planned as nothing, and applying that is success."""
+    plan = after.root / "plan.json"
+    assert after.main_job("--plan", str(plan)).code == 0
+    assert json.loads(plan.read_text())["releases"] == []
+    before = heads(after.hub)
+    result = after.run("convert-and-upload", "--apply", plan, *after.places())
+    assert result.code == 0
+    assert "nothing to do" in result.err
+    assert heads(after.hub) == before
+
+
+def test_a_stale_plan_is_refused_for_its_repo_alone(after: Workshop) -> None:
+    """Somebody committed to one repo since: that one is refused with 19, the other is pushed."""
+    plan = after.root / "plan.json"
+    edit(after.family, 'language = ["en"]', 'language = ["en"]\nnote = "Now with a note."')
+    assert after.main_job("--plan", str(plan)).code == 0
+    _commit(after, "NOTES.md", lambda _: "mine")
+    result = after.run("convert-and-upload", "--apply", plan, *after.places(), "--json")
+    assert result.code == 19
+    rows = _rows(result)
+    assert (rows["tiny-a"]["status"], rows["tiny-b"]["status"]) == ("failed", "published")
+    assert "nothing was pushed" in rows["tiny-a"]["error"]["hint"]
+
+
+def test_a_plan_is_for_the_hub_that_it_was_made_for(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan against an embedded Hub is not pushed to another one."""
+    plan = shop.root / "plan.json"
+    shop.main_job("--no-parity", "--plan", str(plan), "tiny-a")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    result = shop.run("convert-and-upload", "--apply", plan, "--work", shop.root / "work")
+    assert result.code == 19
+    assert "the plan is for an embedded Hub" in result.err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--org", "acme"], "--org belong"),
+        (["tiny-a"], "MODEL belong"),
+        (["--dry-run", "--overwrite"], "--dry-run, --overwrite"),
+    ],
+)
+def test_apply_takes_everything_from_the_plan(run: Callable[..., Result], more: list[str], words: str) -> None:
+    """What was decided when a plan was made cannot be decided again."""
+    result = run("convert-and-upload", "--apply", "plan.json", *more)
+    assert result.code == 2
+    assert words in result.err
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_mass_rewrite_is_stopped_before_anything_is_touched(after: Workshop) -> None:
+    """--max-changes N: more repos would change, so none does, and nothing is fetched or built."""
+    edit(after.family, 'language = ["en"]', 'language = ["en"]\nnote = "Now with a note."')
+    before = heads(after.hub)
+    result = after.main_job("--max-changes", "1")
+    assert result.code == 19
+    assert "2 repos would change, and --max-changes is 1: nothing was touched" in result.err
+    assert heads(after.hub) == before
+    assert after.main_job("--max-changes", "2").code == 0
+    assert after.main_job("--max-changes", "0").code == 0
+
+
+def test_a_bump_over_its_limit_is_an_error_of_its_release(after: Workshop) -> None:
+    """--max-bump patch lets cards through and stops new weights, with code 19."""
+    edit(after.family, 'name = "tiny-a"', 'name = "tiny-a"\nactivation = "gelu"')
+    edit(after.family, 'name = "tiny-b"', 'name = "tiny-b"\nnote = "Now with a note."')
+    result = after.main_job("--max-bump", "patch", "--no-parity", "--json")
+    rows = _rows(result)
+    assert (result.code, rows["tiny-a"]["status"], rows["tiny-b"]["version"]) == (19, "failed", "1.0.1")
+    assert "--max-bump is patch" in rows["tiny-a"]["error"]["message"]
+
+
+def test_a_run_ends_at_its_deadline_and_says_what_is_left(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After --deadline nothing new begins: the releases are deferred with code 18, and the next run does them."""
+    real = time.time
+
+    def late() -> float:
+        return real() + (3600 if (shop.root / "work" / "releases").exists() else 0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hubpush.client.time.time", late)
+        result = shop.main_job("--no-parity", "--deadline", "60", "--json")
+    rows = _rows(result)
+    assert result.code == 18
+    assert {row["status"] for row in rows.values()} == {"deferred"}
+    assert "the deadline of this run is over" in rows["tiny-b"]["error"]["message"]
+    assert not shop.published()
+    assert shop.main_job("--no-parity").code == 0
+
+
+def test_an_action_limit_defers_that_repo_alone(shop: Workshop) -> None:
+    """A 429 that is not about the window of calls leaves its repo for later; the others are published."""
+    plan = Plan()
+    plan.add(Fault(method="POST", path="/api/models/acme/tiny-a/commit/*", action="status", status=429, times=None))
+    with localhub.serve(shop.hub, plan=plan) as url:
+        given = ("--family", shop.family, "--org", "acme", "--hub", url, "--work", shop.root / "work")
+        result = shop.run("convert-and-upload", *given, "--no-parity", "--json")
+    rows = _rows(result)
+    assert (result.code, rows["tiny-a"]["status"], rows["tiny-b"]["status"]) == (18, "deferred", "published")
+    assert "run the same command again in an hour" in rows["tiny-a"]["error"]["hint"]
+
+
+# Pull requests, private repos, keyless tokens -------------------------------------------------------------------------
+
+
+def test_a_family_is_proposed_merged_and_tagged(after: Workshop) -> None:
+    """--create-pr opens a request a repo, a second run builds and opens nothing, and after the merge the next tags."""
+    edit(after.family, 'language = ["en"]', 'language = ["en"]\nnote = "Now with a note."')
+    before = heads(after.hub)
+    rows = _rows(after.main_job("--create-pr", "--json"))
+    assert {row["status"] for row in rows.values()} == {"proposed"}
+    assert {name: head.split()[0] for name, head in heads(after.hub).items()} == {
+        name: head.split()[0] for name, head in before.items()
+    }
+    again = after.main_job("--create-pr", "--json")
+    assert {row["status"] for row in _rows(again).values()} == {"proposed"}
+    assert all(not row["seconds"] for row in _rows(again).values())
+    assert {row["state"] for row in _status(after).values()} == {"outdated"}
+    with localhub.serve(after.hub) as url:
+        api = HfApi(endpoint=url, token="embedded")
+        for repo_id in before:
+            assert [one.num for one in api.get_repo_discussions(repo_id)] == [1]
+            api.merge_pull_request(repo_id, 1)
+    assert {row["reason"] for row in _status(after).values()} == {"the tag v1.0.1 is missing"}
+    rows = _rows(after.main_job("--create-pr", "--json"))
+    assert {(row["status"], row["version"]) for row in rows.values()} == {("unchanged", "1.0.1")}
+    assert {row["state"] for row in _status(after).values()} == {"up-to-date"}
+
+
+def test_a_plan_of_a_pull_request_is_applied_as_one(after: Workshop) -> None:
+    """--create-pr is part of the plan."""
+    plan = after.root / "plan.json"
+    edit(after.family, 'name = "tiny-a"', 'name = "tiny-a"\nnote = "Now with a note."')
+    assert after.main_job("--create-pr", "--plan", str(plan)).code == 0
+    for _ in range(2):
+        rows = _rows(after.run("convert-and-upload", "--apply", plan, *after.places(), "--json"))
+        assert {(row["name"], row["status"]) for row in rows.values()} == {("tiny-a", "proposed")}
+
+
+def _keyless(shop: Workshop) -> tuple[Result, Plan]:
+    """A run in a process of its own, without any token, against the Hub that huggingface_hub is configured for."""
+    plan = Plan()
+    with localhub.serve(shop.hub, plan=plan) as url:
+        keyless = {"HF_ENDPOINT": url, "HF_OIDC_RESOURCE": "acme/tiny-a", "HF_OIDC_ID_TOKEN": "aaa.bbb.ccc"}
+        command = [sys.executable, "-m", "hubpush.cli", "convert-and-upload", "--family", str(shop.family), "--json"]
+        done = subprocess.run(
+            [*command, "--org", "acme", "--work", str(shop.root / "work"), "--no-parity"],
+            env={**os.environ, **keyless, "NO_PROXY": "127.0.0.1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    return Result(done.returncode, done.stdout, done.stderr), plan
+
+
+def test_a_keyless_run_publishes_to_repos_that_are_there(shop: Workshop) -> None:
+    """With HF_OIDC_RESOURCE each repo gets a token of its own; nobody is asked who it is; a missing repo is refused."""
+    with localhub.serve(shop.hub) as url:
+        HfApi(endpoint=url, token="embedded").create_repo("acme/tiny-a")
+    result, plan = _keyless(shop)
+    rows = _rows(result)
+    assert (rows["tiny-a"]["status"], rows["tiny-b"]["status"], result.code) == ("published", "failed", 17), result.err
+    assert "trusted publishers" in rows["tiny-b"]["error"]["hint"]
+    assert not [seen for seen in plan.seen if "whoami" in seen.path]
+    with localhub.serve(shop.hub) as url:
+        HfApi(endpoint=url, token="embedded").create_repo("acme/tiny-b")
+    rows = _rows(_keyless(shop)[0])
+    assert (rows["tiny-a"]["status"], rows["tiny-b"]["status"]) == ("unchanged", "published")
+
+
+def test_a_keyless_run_without_an_identity_says_what_the_job_needs(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HF_OIDC_RESOURCE outside of a workflow that may mint tokens: refused, with the permission that is missing."""
+    monkeypatch.setenv("HF_OIDC_RESOURCE", "acme/tiny-a")
+    result = shop.run("convert-and-upload", "--family", shop.family, "--org", "acme", "--work", shop.root / "work")
+    assert result.code == 17
+    assert "id-token: write" in result.err
+
+
+def test_private_repos_stay_private(shop: Workshop) -> None:
+    """--private makes new repos private, in a plan that is applied too."""
+    plan = shop.root / "plan.json"
+    shop.main_job("--no-parity", "--private", "--plan", str(plan), "tiny-a")
+    shop.run("convert-and-upload", "--apply", plan, *shop.places())
+    with localhub.serve(shop.hub) as url:
+        assert HfApi(endpoint=url, token="embedded").model_info("acme/tiny-a").private
+
+
+# Status and pins ------------------------------------------------------------------------------------------------------
+
+
+def test_status_tells_each_state_and_its_reason(after: Workshop) -> None:
+    """Up to date, outdated, missing, drifted, held: the look of the main job, in a table, without a change."""
+    assert {row["state"] for row in _status(after).values()} == {"up-to-date"}
+    edit(after.family, 'name = "tiny-b"', 'name = "tiny-b"\nnote = "Now with a note."')
+    _commit(after, "README.md", lambda text: text.replace("## Versions", "## Mine"))
+    before = heads(after.hub)
+    rows = _status(after)
+    assert (rows["tiny-a"]["state"], rows["tiny-a"]["reason"]) == (
+        "drifted",
+        "changed by somebody: README.md (versions)",
+    )
+    assert (rows["tiny-b"]["state"], rows["tiny-b"]["version"]) == ("outdated", "v1.0.0")
+    assert "card" in rows["tiny-b"]["reason"]
+    after.run("rollback", "acme/tiny-b", "v1.0.0", *after.places())
+    assert _status(after)["tiny-b"]["state"] == "held"
+    assert heads(after.hub)["acme/tiny-a"] == before["acme/tiny-a"]
+    after.hub.rename(after.root / "elsewhere")
+    after.hub.mkdir()
+    rows = _status(after)
+    assert {row["state"] for row in rows.values()} == {"missing"}
+    assert {row["version"] for row in rows.values()} == {None}
+
+
+def test_status_of_a_hub_that_is_not_there(shop: Workshop) -> None:
+    """What cannot be asked is unknown, with the reason, and the code says that it is worth trying again."""
+    given = ("--family", shop.family, "--org", "acme", "--hub", "http://127.0.0.1:9", "--work", shop.root / "work")
+    result = shop.run("status", *given, "--json")
+    assert result.code == 18
+    rows = json.loads(result.out)
+    assert {row["state"] for row in rows} == {"unknown"}
+    assert "cannot be reached" in rows[0]["reason"]
+
+
+def test_a_changed_source_is_refused_until_it_is_pinned(after: Workshop) -> None:
+    """Another archive under the same name fails closed with both digests; `pin` accepts it: a major version."""
+    archive = after.root / "tiny-a.zip"
+    old = manifest.describe(archive).sha256
+    archive.write_bytes((after.root / "tiny-b.zip").read_bytes())
+    new = manifest.describe(archive).sha256
+    assert after.main_job("--no-parity", "tiny-a").code == 0  # what the lock names is published, so nothing is fetched
+    result = after.main_job("--no-parity", "tiny-a", "--activation", "gelu")
+    assert result.code == 11
+    assert old in result.err
+    assert new in result.err
+    result = after.run("pin", "tiny-a", "--family", after.family, "--work", after.root / "work", "--json")
+    assert result.code == 0
+    assert json.loads(result.out) == [{"name": "tiny-a", "before": old, "now": new}]
+    assert catalog.load_lock(after.root / "tinies.lock.json").sources["tiny-a.zip"].sha256 == new
+    assert "tiny-b.zip" in catalog.load_lock(after.root / "tinies.lock.json").sources
+    rows = _rows(after.main_job("--no-parity", "tiny-a", "--json"))
+    assert (rows["tiny-a"]["version"], rows["tiny-a"]["bump"]) == ("2.0.0", "major")
+
+
+def test_a_lock_may_lie_elsewhere(shop: Workshop, tmp_path: Path) -> None:
+    """--lock FILE goes before the family's own lock, for `pin` and for the main job; a shipped family needs it."""
+    lock = tmp_path / "my.lock.json"
+    assert shop.run("pin", "*", "--family", shop.family, "--lock", lock, "--work", shop.root / "work").code == 0
+    (shop.root / "tinies.lock.json").unlink()
+    (shop.root / "tiny-a.zip").write_bytes((shop.root / "tiny-b.zip").read_bytes())
+    result = shop.main_job("--no-parity", "--lock", str(lock), "--json")
+    assert {name: row["status"] for name, row in _rows(result).items()} == {"tiny-a": "failed", "tiny-b": "published"}
+    result = shop.run("pin", "*", "--work", shop.root / "work")
+    assert result.code == 2
+    assert "--lock FILE" in result.err
+
+
+# Side by side ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_on_one_work_directory_make_one_release(shop: Workshop) -> None:
+    """Two processes, one family, one work directory, one Hub: both end well, and there is one release of each."""
+    plan = Plan()
+    with localhub.serve(shop.hub, plan=plan) as url:
+        command = [sys.executable, "-m", "hubpush.cli", "convert-and-upload", "--family", str(shop.family), "--json"]
+        command += ["--org", "acme", "--hub", url, "--work", str(shop.root / "work"), "--no-parity"]
+        runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        ended = [(run.communicate(timeout=120), run.returncode) for run in runs]
+        assert [code for _, code in ended] == [0, 0], ended
+        api = HfApi(endpoint=url, token="embedded")
+        for name in ("tiny-a", "tiny-b"):
+            assert len(list(api.list_repo_commits(f"acme/{name}"))) == 2
+            assert [tag.name for tag in api.list_repo_refs(f"acme/{name}").tags] == ["v1.0.0"]
+    statuses = [sorted(row["status"] for row in json.loads(out)["releases"]) for (out, _), _ in ended]
+    assert sorted(statuses[0] + statuses[1]) == ["published", "published", "unchanged", "unchanged"]
+
+
+def test_a_run_that_waits_for_another_says_so_and_minds_its_deadline(shop: Workshop) -> None:
+    """Another run in a release's folder is waited for, visibly, and not beyond the deadline."""
+    folder = shop.root / "work" / "releases" / "acme--tiny-a"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        result = shop.main_job("--no-parity", "tiny-a", "--deadline", "2")
+    assert result.code == 18
+    assert "tiny-a: wait" in result.err
+    assert "deadline" in result.err
+    assert [path.name for path in folder.iterdir()] == [".lock"]
