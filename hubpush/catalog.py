@@ -313,8 +313,12 @@ def load(path: Path) -> tuple[Family, Lock]:
     raw = _read(path, "family file")
     try:
         data = tomllib.loads(raw)
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and int()'s own for numbers of 4,300 digits
+    except tomllib.TOMLDecodeError as error:
         raise CatalogError(f"{path} is not TOML: {error}", hint="correct the file at the place named") from None
+    except RecursionError:
+        raise CatalogError(f"{path} is nested like no family file", hint="correct its lists and tables") from None
+    except ValueError:  # int()'s own
+        raise CatalogError(f"{path} has a number of thousands of digits", hint="correct the number") from None
     defaults = data.pop("defaults", {})
     releases = data.get("releases")
     if not isinstance(releases, list):

@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -28,9 +29,14 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
-_MAX_INDEX = 256 << 20
-_BLOCK = 1 << 20
+# BERT-large with its optimizer's slots has 1,200 variables and an index of 100 KB: these are far above any of its kind,
+# and low enough that no index, however it is made, takes more than seconds and some hundred megabytes.
+_MAX_INDEX = 8 << 20
+_MAX_VARIABLES = 100_000
+_MAX_NAMES = 32 << 20
 _MAX_NAME = 4096
+_MAX_ENTRY = 64 << 10
+_BLOCK = 1 << 20
 _MAX_DIMENSIONS = 254  # tensorflow/core/framework/tensor_shape.h; a negative size is a number of 64 bits here
 
 # tensorflow/core/framework/types.proto. A name without a numpy type is known, but its tensors are not read.
@@ -202,7 +208,10 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
             yield block
 
     def _check_extents(self) -> None:
-        """Every data file must be there and reach as far as the index says, before a single tensor is read."""
+        """Every data file must be there and reach as far as the index says, before a single tensor is read.
+
+        No two variables share bytes: each byte of a data file is then read once, whatever the index says.
+        """
         by_shard: dict[int, list[Variable]] = {}
         for variable in self.variables.values():
             by_shard.setdefault(variable.shard, []).append(variable)
@@ -217,6 +226,11 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
                 )
             if path.stat().st_size < needed:
                 raise self._damaged(last.name, f"{path.name} has {path.stat().st_size:,} bytes, {needed:,} are needed")
+            end = 0
+            for variable in sorted((v for v in members if v.size), key=lambda v: v.offset):
+                if variable.offset < end:
+                    raise self._damaged(variable.name, f"its bytes in {path.name} are another variable's too")
+                end = variable.offset + variable.size
 
     def _damaged(self, name: str, why: str) -> CheckpointError:
         return CheckpointError(
@@ -271,8 +285,22 @@ def _read_table(path: Path) -> dict[str, bytes]:
     try:
         position = _varint(data, _varint(data, len(data) - _FOOTER)[1])[1]  # over the handle of the meta index
         entries: dict[str, bytes] = {}
+        end, before, names = 0, b"", 0
         for _, handle in _read_block(data, *_handle(data, position)):
-            for key, value in _read_block(data, *_handle(handle, 0)):
+            offset, size = _handle(handle, 0)
+            # Blocks follow one another, and their keys are sorted: an index that names one block a million times, or
+            # one key, would be read for hours.
+            if offset < end:
+                raise ValueError(f"the block at byte {offset:,} is named twice, or overlaps another")
+            end = offset + size
+            for key, value in _read_block(data, offset, size):
+                if entries and key <= before:
+                    raise ValueError("names that are not sorted, or twice there")
+                before, names = key, names + len(key)
+                if len(entries) > _MAX_VARIABLES or names > _MAX_NAMES:
+                    raise ValueError(f"more than {_MAX_VARIABLES:,} variables, or names of {_MAX_NAMES >> 20} MiB")
+                if len(value) > _MAX_ENTRY:
+                    raise ValueError(f"an entry of {len(value):,} bytes")
                 entries[key.decode(errors="surrogateescape")] = value
         return entries
     except (IndexError, ValueError, struct.error) as error:
@@ -394,10 +422,11 @@ def _read_entry(prefix: Path, name: str, value: bytes, shards: int) -> Variable:
                 case 1:
                     dtype = _number(field)
                 case 2:
+                    # One more than are allowed are enough to be refused.
+                    dims = (dim for number, dim in _fields(_message(field)) if number == 2)
                     shape = [
                         next((_number(v) for n, v in _fields(_message(dim)) if n == 1), 0)
-                        for n_dim, dim in _fields(_message(field))
-                        if n_dim == 2
+                        for dim in islice(dims, _MAX_DIMENSIONS + 1)
                     ]
                 case 3:
                     shard = _number(field)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hubpush import __version__, catalog, manifest, publish, saved
 from hubpush.architectures import Activation
 from hubpush.catalog import Family, Pin, Release
-from hubpush.client import Bounds, DeferredError, bound, errors, remaining
+from hubpush.client import Bounds, DeferredError, bound, errors
 from hubpush.errors import HubpushError, HubRefusedError, SourceError, UsageError
 from hubpush.manifest import Build
 from hubpush.parity import DEFAULT, Asked
@@ -68,18 +68,6 @@ class Options:
     bounds: Bounds = field(default_factory=Bounds)
     allow_nonfinite: bool = False
     references: tuple[Asked, ...] = DEFAULT
-
-    def require_time(self) -> None:
-        """Check that the run may go on.
-
-        Raises:
-            DeferredError: Its deadline is over.
-        """
-        if remaining(self.bounds) <= 0:
-            raise DeferredError(
-                "the deadline of this run is over",
-                hint="run the same command again with more time: it goes on where this one stopped",
-            )
 
 
 @dataclass(frozen=True)

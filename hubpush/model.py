@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ _FOREIGN = {
 _MAX_SHOWN = 200
 _MAX_CONFIG = 64 * 1024
 _MAX_NESTING = 64
+_MAX_DIGITS = 1000
 _HIDDEN_ACTS = ("gelu", "gelu_new", "gelu_pytorch_tanh")
 
 
@@ -688,8 +690,7 @@ def _parse_json(path: Path) -> dict[str, Any]:
         )
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = {key for key in keys if keys.count(key) > 1}
+        twice = {key for key, count in Counter(key for key, _ in pairs).items() if count > 1}
         if twice:
             raise broken(f"has keys twice: {', '.join(map(_short, sorted(twice)))}")
         return dict(pairs)
@@ -697,13 +698,18 @@ def _parse_json(path: Path) -> dict[str, Any]:
     def no_constant(name: str) -> Any:
         raise broken(f"has {name}, which is not JSON")
 
+    def whole(digits: str) -> int:
+        if len(digits) > _MAX_DIGITS:
+            raise broken(f"has a number of {len(digits):,} digits")
+        return int(digits)
+
     try:
         if path.stat().st_size > _MAX_CONFIG:
             raise broken(f"is larger than {_MAX_CONFIG >> 10} KiB")
         text = path.read_text(encoding="utf-8")
         if text.count("[") + text.count("{") > _MAX_NESTING:
             raise broken("is nested like no config")
-        data = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
+        data = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant, parse_int=whole)
     except OSError as error:
         raise broken(f"cannot be read: {error.strerror}") from None
     except ValueError as error:

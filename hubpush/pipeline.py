@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import os
 import re
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 from hubpush import __version__, card, catalog, manifest, parity, publish, saved, source
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture
 from hubpush.catalog import Pin, Release
+from hubpush.client import require_time
 from hubpush.errors import HubpushError, HubUnavailableError, SourceError
 from hubpush.job import Job, Outcome, Status, Tell, client, failed, planned, settled
 from hubpush.manifest import Build
@@ -105,7 +107,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
 
     def telling(name: str, station: str, part: float | None) -> None:
         # What takes long tells how far it is, so here is where it can be ended.
-        options.require_time()
+        require_time(options.bounds)
         tell(name, station, part)
 
     try:
@@ -148,6 +150,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
                     author=publish.author(client(job), job.repo_id) if options.create_pr else None,
                     embedded=job.embedded,
                     bounds=options.bounds,
+                    tell=lambda why: tell(job.release.name, f"push: {why}", None),
                     overwrite=options.overwrite,
                     adopt=options.adopt,
                     max_bump=options.max_bump,
@@ -186,7 +189,7 @@ def locked(job: Job, tell: Tell) -> Iterator[None]:
     except Timeout:
         tell(job.release.name, "wait", None)
         while not lock.is_locked:
-            job.options.require_time()
+            require_time(job.options.bounds)
             with suppress(Timeout):
                 lock.acquire(timeout=1)
     try:
@@ -657,9 +660,11 @@ def _check_data(release: Release, digests: Mapping[str, manifest.File]) -> None:
 
 
 def _remember(job: Job, build: Build) -> None:
+    """Keep what was measured, with its own digest: a wrong bit in a number would go onto a card."""
+    record = build.model_dump(mode="json")
     path = job.folder / "build.json"
     partial = path.with_name("build.json.part")
-    partial.write_text(build.model_dump_json(), encoding="utf-8")
+    partial.write_text(json.dumps({"sha256": manifest.digest(record), "build": record}), encoding="utf-8")
     os.replace(partial, path)  # noqa: PTH105 - replaces on every platform
 
 
@@ -667,9 +672,12 @@ def _remembered(job: Job, sha256: str) -> Build | None:
     """The folder that an earlier run left, if it is what this run would build and every file is still what it was."""
     path, folder = job.folder / "build.json", job.folder / "model"
     try:
-        build = Build.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValueError):  # none, or cut short by a crash, or of another version of hubpush
-        return None
+        kept = json.loads(path.read_bytes())
+        if kept["sha256"] != manifest.digest(kept["build"]):
+            return None
+        build = Build.model_validate_json(json.dumps(kept["build"]))
+    except (FileNotFoundError, KeyError, TypeError, RecursionError, ValueError):
+        return None  # none, or cut short by a crash, or damaged, or of another version of hubpush
     if not _is_of(build, job, sha256) or _lacks_proof(build, job):
         return None
     # What was permitted then has to be permitted now.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,8 +96,9 @@ def verify(
         )
     found = manifest.parse((folder / manifest.NAME).read_text(encoding="utf-8", errors="replace"), repo_id)
     findings = [_digest(folder, path, file, found) for path, file in found.files.items()]
-    there = remote.files_of(api, repo_id, folder.name)
-    unknown = strangers(there, {*found.files, manifest.NAME})
+    there = remote.tree(api, repo_id, folder.name)
+    findings += _downloaded(folder, there)
+    unknown = strangers(sorted(there), {*found.files, manifest.NAME})
     findings += [Finding(path, "not published", "there", False) for path in unknown]
     if re.fullmatch(r"v\d+\.\d+\.\d+", tag := revision or "") and tag != found.tag:
         findings.append(Finding("version", tag, found.tag, False))
@@ -296,6 +297,14 @@ def release_of(build: Build, **said: Any) -> Release:
 def _single(said: Mapping[str, Any]) -> Release:
     facts = {key: value for key, value in said.items() if value is not None}
     return catalog.single("local/checkpoint", "checkpoint", **{"license": "unknown", **facts}).releases[0]
+
+
+def _downloaded(folder: Path, there: Mapping[str, remote.RemoteFile]) -> Iterator[Finding]:
+    """Manifest and card against the Hub's own digests: no manifest names itself, and a card holds a person's text."""
+    for path in (manifest.NAME, remote.README):
+        local = folder / path
+        if path in there and local.is_file() and not there[path].equals(manifest.describe(local)):
+            yield Finding(f"{path} as the Hub has it", there[path].git_oid[:12], "another on this machine", False)
 
 
 def _digest(folder: Path, path: str, file: File, found: Manifest) -> Finding:

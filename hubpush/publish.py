@@ -373,6 +373,7 @@ def publish(
     author: str | None = None,
     embedded: bool = False,
     bounds: Bounds | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Published:
     """Bring a repo to what it ought to be: one commit, one tag, verified. Safe to run again after anything.
 
@@ -387,7 +388,8 @@ def publish(
         max_bump: The highest part of a version that may rise.
         author: In whose name a pull request is opened or updated; None commits to `main`.
         embedded: Whether the Hub is an embedded one, to which uploads go by LFS.
-        bounds: How long an upload may be silent.
+        bounds: How long is waited; None for the bounds that the client of this process has.
+        tell: Told when an upload by xet is given up for one by LFS.
 
     Raises:
         HubRefusedError: The Hub said no.
@@ -407,7 +409,15 @@ def publish(
         return plan_ahead(api, remote, one, cache, today, overwrite=overwrite, adopt=adopt, max_bump=max_bump)
 
     return push(
-        api, candidate.repo_id, following, cache, private=private, author=author, embedded=embedded, bounds=bounds
+        api,
+        candidate.repo_id,
+        following,
+        cache,
+        private=private,
+        author=author,
+        embedded=embedded,
+        bounds=bounds,
+        tell=tell,
     )
 
 
@@ -421,6 +431,7 @@ def push(
     author: str | None = None,
     embedded: bool = False,
     bounds: Bounds | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Published:
     """Look, do what is next, look again, until nothing is; then the tag, and a check of what is served.
 
@@ -433,7 +444,8 @@ def push(
         private: Visibility of a repo that is created; None leaves it to the owner's default.
         author: In whose name a pull request is opened or updated; None commits to `main`.
         embedded: Whether the Hub is an embedded one, to which uploads go by LFS.
-        bounds: How long an upload may be silent.
+        bounds: How long is waited; None for the bounds that the client of this process has.
+        tell: Told when an upload by xet is given up for one by LFS.
 
     Raises:
         HubRefusedError: The Hub said no.
@@ -444,6 +456,13 @@ def push(
     bump: Bump | None = None
     landed = ""
     trouble: AgainError | None = None
+    given_up: list[str] = []
+
+    def giving_up(why: str) -> None:
+        given_up.append(why)  # another attempt by xet would stall for as long again
+        if tell is not None:
+            tell(why)
+
     for attempt in range(_ATTEMPTS):
         if attempt > 1 and trouble is not None and trouble.kind != "conflict":
             time.sleep(_PAUSE * 2 ** (attempt - 2))
@@ -488,8 +507,9 @@ def push(
                 parent=step.parent,
                 revision=f"refs/pr/{proposal.number}" if proposal is not None else None,
                 create_pr=author is not None and proposal is None,
-                embedded=embedded,
-                bounds=bounds or Bounds(),
+                embedded=embedded or bool(given_up),
+                bounds=bounds,
+                tell=giving_up,
             )
             landed = step.version
         except AgainError as again:
@@ -538,11 +558,12 @@ def require_may_create(me: Mapping[str, Any], owner: str, repo_id: str) -> str:
         HubRefusedError: It cannot.
     """
     token = me.get("auth", {}).get("accessToken", {})
-    role, owners = token.get("role", "unknown"), {me["name"], *(one["name"] for one in me.get("orgs", []))}
-    words = f"the token of {me['name']} (role {role})"
+    name = str(me.get("name"))
+    role, owners = token.get("role", "unknown"), {name, *(str(one.get("name")) for one in me.get("orgs", []))}
+    words = f"the token of {name} (role {role})"
     if owner not in owners:
         raise HubRefusedError(
-            f"{words}: {me['name']} is no member of {owner}, so {repo_id} cannot be created",
+            f"{words}: {name} is no member of {owner}, so {repo_id} cannot be created",
             hint=f"use a token of a member with write rights; this one has: {', '.join(sorted(owners))}",
         )
     if role == "read":
@@ -552,7 +573,12 @@ def require_may_create(me: Mapping[str, Any], owner: str, repo_id: str) -> str:
         )
     if role == "fineGrained":
         scoped = token.get("fineGrained", {}).get("scoped", [])
-        rights = {right for one in scoped if one.get("entity", {}).get("name") == owner for right in one["permissions"]}
+        rights = {
+            right
+            for one in scoped
+            if one.get("entity", {}).get("name") == owner
+            for right in one.get("permissions", [])
+        }
         words += f" may on {owner}: {', '.join(sorted(rights)) or 'nothing'}"
         if "repo.write" not in rights:
             raise HubRefusedError(
@@ -570,7 +596,7 @@ def author(api: HfApi, repo_id: str) -> str:
         HubUnavailableError: The Hub does not answer.
     """
     with errors(repo_id):
-        return str(api.whoami(cache=True)["name"])
+        return str(api.whoami(cache=True).get("name"))
 
 
 def _require_not_superseded(manifest: Manifest | None, repo_id: str, landed: str) -> None:

@@ -204,16 +204,6 @@ def download(api: HfApi, repo_id: str, revision: str | None, cache: Path) -> Pat
         return Path(api.snapshot_download(repo_id, revision=revision, cache_dir=cache, ignore_patterns=skipped))
 
 
-def files_of(api: HfApi, repo_id: str, commit: str) -> list[str]:
-    """Paths of all files of a commit.
-
-    Raises:
-        HubUnavailableError: The Hub does not answer.
-        HubRefusedError: It refuses.
-    """
-    return sorted(tree(api, repo_id, commit))
-
-
 def tree(api: HfApi, repo_id: str, commit: str) -> dict[str, RemoteFile]:
     """The files of a commit."""
     from huggingface_hub.hf_api import RepoFile

@@ -6,7 +6,6 @@ What differs between one process and several stays in this module.
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.connection
 import os
 import re
 import signal
@@ -25,6 +24,7 @@ from hubpush.client import Bounds
 from hubpush.errors import CatalogError, DriftError, HubpushError, SourceError, UsageError, redact
 from hubpush.job import Job, Outcome, Tell, client, client_of, failed, folder_of, settled
 from hubpush.pipeline import Need, at_rest, carry, survey, why
+from hubpush.upload import die_with_parent
 
 
 def check_family(family: Family, base: Path) -> None:
@@ -341,6 +341,7 @@ def apply_all(
     plan: saved.Saved,
     work: Path,
     endpoint: str | None,
+    tell: Tell,
     done: Callable[[Outcome], None],
     *,
     embedded: bool,
@@ -352,6 +353,7 @@ def apply_all(
         plan: The plan.
         work: The work directory that it was made with.
         endpoint: The Hub; None for the one huggingface_hub is configured for.
+        tell: Told about progress.
         done: Told about each outcome as soon as it is there.
         embedded: Whether the Hub is an embedded one.
         bounds: How long is waited for the Hub, and the deadline of the run.
@@ -361,6 +363,7 @@ def apply_all(
     """
     outcomes = []
     for item in plan.releases:
+        tell(item.name, "push", None)
         try:
             api = client_of(endpoint, embedded=embedded, repo_id=item.repo_id, bounds=bounds)
             if plan.hub != (None if embedded else api.endpoint):
@@ -377,6 +380,7 @@ def apply_all(
                 author=publish.author(api, item.repo_id) if item.create_pr else None,
                 embedded=embedded,
                 bounds=bounds,
+                tell=lambda why, name=item.name: tell(name, f"push: {why}", None),  # type: ignore[misc]
             )
             outcome = settled(
                 *(item.name, item.repo_id, published.manifest, published.status, api, published.commit),
@@ -416,17 +420,9 @@ def _share(queue: Any, workers: int) -> None:
     _told = queue
     # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     # Workers side by side share the machine's cores instead of each asking for all of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
-
-
-def _die_with_parent() -> None:
-    """Workers that nobody waits for would keep a gigabyte each: end with a parent that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)  # a publish can be cut anywhere and is healed by the next run
 
 
 def _carry_in_worker(job: Job) -> Outcome:

@@ -101,10 +101,16 @@ def summary(outcomes: Sequence[Outcome], family: str, hub: str | None, mode: For
     for outcome in outcomes:
         for known in (outcome.parity or {}).get("known", ()):
             say(f"Known to differ: {outcome.name} from {known}; the card says why, and by how much")
+    left = [outcome for outcome in outcomes if outcome.status == "deferred"]
     for outcome in outcomes:
-        if outcome.error:
+        if outcome.error and outcome.status != "deferred":
             say(f"\nError: {outcome.name}: {redact(str(outcome.error['message']))}")
             say(f"Hint: {redact(str(outcome.error['hint']))}")
+    if left:
+        say(f"\nLeft for another run, {len(left)} of {len(outcomes)}:")
+        for outcome in left:
+            trouble = outcome.error or {}
+            say(f"  {outcome.name}: {redact(str(trouble['message']))}; {redact(str(trouble['hint']))}")
     if mode is Format.human and hub is not None and "://" not in hub and any(o.commit for o in outcomes):
         say(f"\nTo browse and download: hubpush hub serve {hub}")
 
@@ -294,7 +300,7 @@ def progress(names: Sequence[str], *, quiet: bool) -> Iterator[tuple[Tell, Calla
             def tell(name: str, station: str, part: float | None) -> None:
                 if name not in rows:
                     rows[name] = bars.add_task(name, total=len(STATIONS), station=station)
-                at = STATIONS.index(station) if station in STATIONS else 0  # it waits for another run
+                at = next((n for n, one in enumerate(STATIONS) if station.startswith(one)), 0)
                 shown = station if part is None else f"{station} {part:.0%}"
                 bars.update(rows[name], completed=at, station=shown)
 

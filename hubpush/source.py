@@ -7,12 +7,12 @@ here knows what the files mean; which files belong to a checkpoint is read from 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import stat
-import tarfile
 import time
 import zipfile
 import zlib
@@ -44,6 +44,7 @@ _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt", "tfhub_module.pb")
 
 # What an archive of one checkpoint may hold: far above the largest BERT, far below what fills a disk unseen.
 _MAX_ENTRIES = 1000
+_MAX_DIRECTORY = 1 << 20
 _MAX_UNPACKED = 64 << 30
 _MAX_RATIO = 100  # float32 weights deflate to about 0.92 of their size; deflate itself reaches 1032
 
@@ -198,8 +199,7 @@ class Member:
                 if not target.exists():
                     part = target.with_name(target.name + ".part")
                     with (
-                        _sound(self.bundle),
-                        zipfile.ZipFile(self.bundle) as archive,
+                        _zip(self.bundle) as archive,
                         archive.open(self.entry) as packed,
                         part.open("wb") as unpacked,
                     ):
@@ -218,7 +218,7 @@ def member(bundle: Path, source: str) -> Member:
     Raises:
         SourceError: The bundle must not be opened, is damaged, or does not hold it once.
     """
-    with _disk(bundle.name), _sound(bundle), zipfile.ZipFile(bundle) as archive:
+    with _disk(bundle.name), _zip(bundle) as archive:
         entries = archive.infolist()
         _check_entries(bundle, entries)
     zips = [e for e in entries if e.filename.lower().endswith(".zip") and not e.filename.startswith("__MACOSX/")]
@@ -350,7 +350,7 @@ def fetch_module(location: Location, downloads: Path, progress: Progress | None 
             try:
                 if zipfile.is_zipfile(archive.path):
                     unpack(archive.path, part)
-                elif tarfile.is_tarfile(archive.path):
+                elif tarball.is_tar(archive.path):
                     tarball.unpack(archive.path, part)
                 else:
                     raise SourceError(
@@ -522,7 +522,7 @@ def unpack(path: Path, into: Path) -> None:
     Raises:
         SourceError: The archive is one of these, or damaged.
     """
-    with _disk(path.name), _sound(path), zipfile.ZipFile(path) as archive:
+    with _disk(path.name), _zip(path) as archive:
         entries = archive.infolist()
         _check_entries(path, entries)
         for entry in entries:
@@ -535,11 +535,21 @@ def unpack(path: Path, into: Path) -> None:
                 _copy(packed, unpacked, entry.file_size, f"{path.name}: {entry.filename}")
 
 
+class _Frugal(io.BufferedReader):
+    """A zip that zipfile cannot read whole: it takes the directory into memory, and four times that for its entries."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MAX_DIRECTORY:
+            raise zipfile.BadZipFile(f"a directory of {size:,} bytes, at most {_MAX_DIRECTORY:,} are read")
+        return super().read(size)
+
+
 @contextmanager
-def _sound(path: Path) -> Iterator[None]:
-    """What reading a damaged zip raises, as an error of the source."""
+def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip to read; what a damaged one raises is an error of the source."""
     try:
-        yield
+        with _Frugal(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
+            yield archive
     # ValueError: names that are not UTF-8, offsets beyond every file.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise SourceError(
@@ -725,10 +735,17 @@ def _client() -> httpx2.Client:
 
     from hubpush import __version__
 
-    return httpx2.Client(
-        timeout=httpx2.Timeout(60, connect=15),
-        headers={"user-agent": f"hubpush/{__version__}", "accept-encoding": "identity"},
-    )
+    try:
+        return httpx2.Client(
+            timeout=httpx2.Timeout(60, connect=15),
+            headers={"user-agent": f"hubpush/{__version__}", "accept-encoding": "identity"},
+        )
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:  # it reads HTTP_PROXY and its like when it is made
+        socks = " (SOCKS is not spoken)" if isinstance(error, ImportError) else f": {error}"
+        raise SourceError(
+            f"the proxy that the environment asks for cannot be used{socks}",
+            hint="HTTP_PROXY, HTTPS_PROXY or ALL_PROXY must be http://HOST:PORT; NO_PROXY names hosts without one",
+        ) from None
 
 
 def _request(client: httpx2.Client, method: str, url: str, headers: dict[str, str]) -> httpx2.Response:
@@ -803,13 +820,13 @@ def _has_changed(url: str, note: Path, size: int) -> bool:
     return length not in (None, size) or (None not in (tag, kept) and tag != kept)
 
 
-def _read_note(note: Path) -> dict[str, str | None]:
+def _read_note(note: Path) -> dict[str, str]:
     """What was kept of the headers beside a download; nothing where there was none, or a crash cut it short."""
     try:
         kept = json.loads(note.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return {k: v for k, v in kept.items() if isinstance(v, str)} if isinstance(kept, dict) else {}
 
 
 def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Progress) -> None:
@@ -824,7 +841,7 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
                 time.sleep(min(2**attempt, 30) * _PATIENCE)
             try:
                 why = _receive_once(client, url, part, note, pin, progress)
-                if not why and pin is None and not (zipfile.is_zipfile(part) or tarfile.is_tarfile(part)):
+                if not why and pin is None and not (zipfile.is_zipfile(part) or tarball.is_tar(part)):
                     part.unlink()  # nothing to resume: the next run asks again
                     raise SourceError(
                         f"what {display_name(url)} sends is no whole zip (a page, or a body cut short?)",
@@ -873,6 +890,8 @@ def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: 
             )
         etag = response.headers.get("etag")
         strong = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")
+        if strong is not None and not (strong.isascii() and strong.isprintable()):
+            strong = None  # it could not be sent back
         resumed = response.status_code == 206
         if resumed and (
             not start

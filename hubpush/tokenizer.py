@@ -15,7 +15,7 @@ from pathlib import Path
 from hubpush.errors import TokenizerError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_MAX_VOCAB = 64 << 20
+_MAX_VOCAB = 16 << 20  # LaBSE's half a million lines are 5 MB
 
 
 @dataclass(frozen=True)

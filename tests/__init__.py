@@ -21,13 +21,13 @@ for _name in (
 ):
     os.environ.pop(_name, None)
 # The home directory is an empty folder, and so is every cache that would lie in it.
-_home = tempfile.mkdtemp(prefix="hubpush-tests-home-")
-atexit.register(shutil.rmtree, _home, ignore_errors=True)
+HOME = tempfile.mkdtemp(prefix="hubpush-tests-home-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ |= {
-    "HOME": _home,
-    "USERPROFILE": _home,
-    "XDG_CACHE_HOME": f"{_home}/cache",
-    "HF_HOME": f"{_home}/hf",
+    "HOME": HOME,
+    "USERPROFILE": HOME,
+    "XDG_CACHE_HOME": f"{HOME}/cache",
+    "HF_HOME": f"{HOME}/hf",
     "HF_TOKEN": CANARY,
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

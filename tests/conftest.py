@@ -1,16 +1,28 @@
-"""Fixtures for all tests: loopback alone, a tiny release, a family and the command that carries it."""
+"""Fixtures for all tests: loopback alone, a watch for the token, a tiny release, a family and what carries it."""
 
+import base64
+import importlib
+import logging
+import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hubpush import catalog, cli, manifest, publish
-from tests import CANARY, checkpoints
+from hubpush.errors import HubpushError
+from tests import CANARY, HOME, checkpoints
 from tests.workshop import FAMILY, Result, Workshop
 
 
@@ -28,6 +40,289 @@ def _loopback_only() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", guarded)
         yield
+
+
+# The canary: the made-up token in every environment, which leaves it in the Authorization header alone ---------------
+
+
+def _spellings(secret: str) -> tuple[bytes, ...]:
+    """How a secret may be written: as it is, in base64 at any place of a longer text, with percent signs."""
+    plain = secret.removeprefix("hf_").encode()  # what is behind the prefix is the secret
+    found = [plain, *("".join(f"%{byte:{form}}" for byte in plain).encode() for form in ("02X", "02x"))]
+    for before in range(3):
+        # The characters that no neighbour has a part in.
+        code = base64.b64encode(bytes(before) + plain)[-(-before * 8 // 6) : (before + len(plain)) * 8 // 6]
+        found += [code, code.translate(bytes.maketrans(b"+/", b"-_"))]
+    return tuple(dict.fromkeys(found))
+
+
+SPELLINGS = _spellings(CANARY)
+_BLOCK = 4 << 20  # bytes of a file at a time
+_LARGE = 32 << 20  # bytes; of larger files, which are weights, the plain spelling alone is looked for
+
+
+def holds(text: str | bytes) -> bool:
+    """Whether the canary is in it, in any spelling."""
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    return any(spelling in data for spelling in SPELLINGS)
+
+
+class Stream:
+    """Bytes that come in pieces: the canary is found across their borders too."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def holds(self, piece: bytes) -> bool:
+        """Whether the canary ends in this piece."""
+        data = self._tail + piece
+        self._tail = data[-max(map(len, SPELLINGS)) :]
+        return holds(data)
+
+
+def file_holds(path: Path) -> bool:
+    """Whether a file holds the canary: as it stands there or, for a loose object of git, unpacked."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > _LARGE:
+            tail = b""
+            while block := file.read(_BLOCK):
+                if SPELLINGS[0] in tail + block[: len(SPELLINGS[0])] or SPELLINGS[0] in block:
+                    return True
+                tail = block[-len(SPELLINGS[0]) :]
+            return False
+        data = file.read()
+    if data[:1] == b"\x78":  # zlib, RFC 1950
+        try:
+            return holds(zlib.decompress(data)) or holds(data)
+        except zlib.error:
+            pass
+    return holds(data)
+
+
+def files_with_canary(folder: Path, but: Iterable[Path] = ()) -> list[str]:
+    """Paths below a folder whose name or content holds the canary; folders in `but` are left out."""
+    left_out, found = {str(path) for path in but}, []
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if f"{root}/{name}" not in left_out]
+        for path in (Path(root, name) for name in files):
+            leaks = holds(path.name)
+            with suppress(OSError):  # not to be read by anybody, or gone by now
+                leaks = leaks or (stat.S_ISREG(path.lstat().st_mode) and file_holds(path))
+            if leaks:
+                found.append(_shown(str(path.relative_to(folder))))
+    return found
+
+
+def request_leaks(target: str | bytes, headers: Iterable[tuple[str | bytes, str | bytes]]) -> list[str]:
+    """Where a request holds the canary, but for the value of its Authorization header."""
+    found = ["the address"] if holds(target) else []
+    for name, value in headers:
+        name = name.decode("latin-1") if isinstance(name, bytes) else name
+        if holds(name) or (name.lower() != "authorization" and holds(value)):
+            found.append(f"the header {_shown(name)}")
+    return found
+
+
+def _shown(text: str) -> str:
+    # What is told of a leak is none.
+    return text.replace(CANARY, "<canary>") if not holds(text.replace(CANARY, "")) else "<canary, encoded>"
+
+
+@dataclass
+class Watch:
+    """What was seen of the canary: leaks since the last test ended, and how many Authorization headers held it."""
+
+    leaks: list[str] = field(default_factory=list)
+    authorized: int = 0
+
+    def look(self, text: str | bytes | None, place: str) -> None:
+        """Note a leak if the canary is in the text."""
+        if text and holds(text):
+            self.leaks.append(place)
+
+    def request(
+        self, method: str, target: str | bytes, headers: Iterable[tuple[str | bytes, str | bytes]]
+    ) -> Callable[[bytes], None]:
+        """Look at the head of a request; what is returned looks at the pieces of its body."""
+        headers, body = list(headers), Stream()
+        where = f"{method} {_shown(target if isinstance(target, str) else target.decode('latin-1'))}"
+        self.leaks += [f"{place} of {where}" for place in request_leaks(target, headers)]
+        names = [(name.decode("latin-1") if isinstance(name, bytes) else name).lower() for name, _ in headers]
+        self.authorized += sum(
+            name == "authorization" and holds(value) for name, (_, value) in zip(names, headers, strict=True)
+        )
+
+        def look(piece: bytes) -> None:
+            if body.holds(piece):
+                self.leaks.append(f"the body of {where}")
+
+        return look
+
+
+WATCH = Watch()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test does is watched: output, log, errors, requests, commands. Its files are read when it has ended."""
+    with pytest.MonkeyPatch.context() as patch:
+        _watch_log(patch)
+        _watch_errors(patch)
+        _watch_servers(patch)
+        _watch_children(patch)
+        read = pytest.CaptureFixture.readouterr
+
+        def readouterr(self: pytest.CaptureFixture[Any]) -> Any:
+            captured = read(self)
+            for name, text in captured._asdict().items():
+                WATCH.look(text, f"the output that the test read ({name})")
+            return captured
+
+        patch.setattr(pytest.CaptureFixture, "readouterr", readouterr)
+        yield
+    for place, folder in (("a folder of the session", tmp_path_factory.getbasetemp()), ("the home directory", HOME)):
+        WATCH.leaks += [f"{place}: {path}" for path in files_with_canary(Path(folder), _read_already)]
+
+
+_read_already: set[Path] = set()
+
+
+def _watch_log(patch: pytest.MonkeyPatch) -> None:
+    """Every record from DEBUG up is made and looked at; those that nobody asked for go no further."""
+    is_enabled, handle = logging.Logger.isEnabledFor, logging.Logger.handle
+
+    def handled(self: logging.Logger, record: logging.LogRecord) -> None:
+        WATCH.look(f"{record.msg} {record.args}", f"the log of {record.name}")
+        if record.exc_info and record.exc_info[1] is not None:
+            WATCH.look(_told(record.exc_info[1]), f"an exception in the log of {record.name}")
+        if is_enabled(self, record.levelno):
+            handle(self, record)
+
+    patch.setattr(logging.Logger, "isEnabledFor", lambda self, level: level >= logging.DEBUG or is_enabled(self, level))
+    patch.setattr(logging.Logger, "handle", handled)
+
+
+def _watch_errors(patch: pytest.MonkeyPatch) -> None:
+    """Errors of hubpush when they are made, and all that a test expects, with what led to them."""
+    make, leave = HubpushError.__init__, pytest.RaisesExc.__exit__
+
+    def made(self: HubpushError, message: str, **given: str) -> None:
+        WATCH.look(f"{message}\n{given.get('hint')}", f"the text of a {type(self).__name__}")
+        make(self, message, **given)
+
+    def left(self: Any, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        __tracebackhide__ = True
+        if error is not None:
+            WATCH.look(_told(error), f"the text of a {type(error).__name__}, or of what led to it")
+        return leave(self, kind, error, trace)
+
+    patch.setattr(HubpushError, "__init__", made)
+    patch.setattr(pytest.RaisesExc, "__exit__", left)
+
+
+def _told(error: BaseException) -> str:
+    """The texts of an exception and of what led to it; no line of code, which may name the canary."""
+    found = traceback.TracebackException(type(error), error, None)
+    return "".join(found.format(chain=True))
+
+
+def _watch_servers(patch: pytest.MonkeyPatch) -> None:
+    """Every request that uvicorn (the embedded Hub, faults and all) or http.server takes in this process."""
+    for implementation in ("h11_impl", "httptools_impl"):
+        try:
+            cycle = importlib.import_module(f"uvicorn.protocols.http.{implementation}").RequestResponseCycle
+        except ImportError:
+            continue
+        _watch_cycle(patch, cycle)
+    parse = BaseHTTPRequestHandler.parse_request
+
+    def parsed(self: BaseHTTPRequestHandler) -> bool:
+        if not parse(self):
+            return False
+        file = self.rfile.file if isinstance(self.rfile, _Watched) else self.rfile
+        self.rfile = _Watched(file, WATCH.request(self.command, self.path, self.headers.items()))  # type: ignore[assignment]
+        return True
+
+    patch.setattr(BaseHTTPRequestHandler, "parse_request", parsed)
+
+
+def _watch_cycle(patch: pytest.MonkeyPatch, cycle: Any) -> None:
+    run, receive = cycle.run_asgi, cycle.receive
+
+    async def run_watched(self: Any, app: Any) -> None:
+        scope = self.scope
+        target = scope["raw_path"] + b"?" + scope["query_string"]
+        self.canary = WATCH.request(scope["method"], target, scope["headers"])
+        await run(self, app)
+
+    async def receive_watched(self: Any) -> Any:
+        message = await receive(self)
+        self.canary(message.get("body", b""))
+        return message
+
+    patch.setattr(cycle, "run_asgi", run_watched)
+    patch.setattr(cycle, "receive", receive_watched)
+
+
+class _Watched:
+    """The file that http.server reads a request from; its lines are the head, which was looked at."""
+
+    def __init__(self, file: Any, look: Callable[[bytes], None]) -> None:
+        self.file, self._look = file, look
+
+    def read(self, size: int = -1) -> bytes:
+        """Read the body, or a part of it."""
+        piece: bytes = self.file.read(size)
+        self._look(piece)
+        return piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def _watch_children(patch: pytest.MonkeyPatch) -> None:
+    """Commands that are started, which may have the canary in their environment alone, and what they say."""
+    start, communicate = subprocess.Popen.__init__, subprocess.Popen.communicate
+
+    def started(self: Any, args: Any, *given: Any, **options: Any) -> None:
+        words = [args] if isinstance(args, str | bytes | os.PathLike) else list(args)
+        WATCH.look(b"\0".join(map(os.fsencode, words)), "the command line of a child")
+        start(self, args, *given, **options)
+
+    def said(self: Any, *given: Any, **options: Any) -> Any:
+        out, err = communicate(self, *given, **options)
+        WATCH.look(out, "what a child wrote to stdout")
+        WATCH.look(err, "what a child wrote to stderr")
+        return out, err
+
+    patch.setattr(subprocess.Popen, "__init__", started)
+    patch.setattr(subprocess.Popen, "communicate", said)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A test that leaked the canary fails when it has ended."""
+    report = yield
+    if call.when != "teardown":
+        return report
+    for name, text in report.sections:
+        WATCH.look(text, name.lower())
+    folder = (getattr(item, "funcargs", None) or {}).get("tmp_path")
+    if folder is not None and folder.is_dir():
+        WATCH.leaks += [f"the file {path}" for path in files_with_canary(folder)]
+        _read_already.add(folder)
+    if WATCH.leaks:
+        report.sections = [(name, _shown(text)) for name, text in report.sections]
+        report.outcome = "failed"
+        places = "".join(f"\n  {place}" for place in dict.fromkeys(WATCH.leaks))
+        report.longrepr = f"The canary token was found in:{places}" + (
+            f"\n{report.longrepr}" if report.longrepr else ""
+        )
+        WATCH.leaks.clear()
+    return report
+
+
+# Places to work in ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -60,7 +355,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
         with pytest.raises(SystemExit) as caught:
             cli.main()
         out, err = capfd.readouterr()
-        assert CANARY not in out + err
         assert "Traceback" not in err
         return Result(int(caught.value.code or 0), out, err)
 

@@ -517,6 +517,9 @@ CRAFTED = {
     "a number for a shape": {b"": HEADER, b"v": field(2, 5)},
     "a name that is no text": {b"": HEADER, b"v\x80": entry()},
     "a slice of nothing": {b"": HEADER, b"\x00\x01v": entry()},
+    "names that are not sorted": {b"": HEADER, b"w": entry(), b"v": entry(dtype=3)},
+    "two variables in the same bytes": {b"": HEADER, b"v": entry(), b"w": entry()},
+    "an entry of 70,000 bytes": {b"": HEADER, b"v": field(9, bytes(70_000)) + entry()},
 }
 
 
@@ -539,6 +542,28 @@ def test_a_block_that_contradicts_itself_is_refused(tmp_path: Path, how: dict[st
     """A block that would seem to have no entries, or is compressed, is refused for that, not read as an empty one."""
     with pytest.raises(CheckpointError, match=rf"^checkpoint damaged: x.index: .*{why}"):
         Checkpoint(write_table(tmp_path / "x", {b"": HEADER, b"v": entry()}, **how))
+
+
+def test_an_index_that_names_a_block_again_and_again_is_refused(tmp_path: Path) -> None:
+    """A block is read once: an index of few kilobytes cannot ask for hours of reading."""
+    out = bytearray(table({b"": HEADER, **{f"v{n:05}".encode(): b"" for n in range(5000)}}))
+    handle = varint(0) + varint(out.index(bytes(4) + b"\1\0\0\0") + 8)
+    again = b"".join(varint(0) + varint(1) + varint(len(handle)) + b"k" + handle for _ in range(5000))
+    start = len(out)
+    out += again + bytes(4) + (1).to_bytes(4, "little")
+    size = len(out) - start
+    out += b"\0" + masked(crc32c(bytes(out[start:]) + b"\0"))
+    out += (varint(0) + varint(0) + varint(start) + varint(size)).ljust(40, b"\0") + MAGIC
+    index(tmp_path / "x").write_bytes(out)
+    with pytest.raises(CheckpointError, match="named twice"):
+        Checkpoint(tmp_path / "x")
+
+
+def test_an_index_of_more_names_than_any_model_has_is_refused(tmp_path: Path) -> None:
+    """The number of variables is bounded, since names that share their beginnings cost a file next to nothing."""
+    entries = {b"": HEADER} | {f"{n:06}".encode(): b"" for n in range(100_002)}
+    with pytest.raises(CheckpointError, match="more than 100,000 variables"):
+        Checkpoint(write_table(tmp_path / "x", entries))
 
 
 @pytest.mark.parametrize(

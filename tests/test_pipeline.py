@@ -291,7 +291,7 @@ def test_a_failed_proof_is_not_used_again(shop: Workshop, checkpoint: Path, monk
     monkeypatch.setattr(model, "convert", broken)
     forced = json.loads(shop.single(checkpoint, "--force", "--dry-run", "--json").out)["releases"][0]
     assert forced["parity"]["verdict"] == "fail"
-    assert json.loads((shop.root / "work/releases/me--mine/build.json").read_text())["forced"]
+    assert json.loads((shop.root / "work/releases/me--mine/build.json").read_text())["build"]["forced"]
     monkeypatch.setattr(model, "convert", real)
     again = json.loads(shop.single(checkpoint, "--json").out)["releases"][0]
     assert (again["status"], again["parity"]["verdict"]) == ("published", "pass")
@@ -401,7 +401,7 @@ def test_variables_that_are_left_out_are_recorded(shop: Workshop, tmp_path: Path
     checkpoints.write_release(tmp_path / "trained", extra_variables=extra)
     result = shop.single(tmp_path / "trained", "--no-parity", "--dry-run")
     assert "- the training step counter: 1 variable\n" in result.out
-    recorded = json.loads((shop.root / "work/releases/me--mine/build.json").read_text())["model"]["dropped"]
+    recorded = json.loads((shop.root / "work/releases/me--mine/build.json").read_text())["build"]["model"]["dropped"]
     assert {name for names in recorded.values() for name in names} == set(extra)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,18 @@ from hypothesis import strategies as st
 from hubpush import source
 from hubpush.catalog import Pin
 from hubpush.errors import SourceError
-from hubpush.source import Archive, fetch, file_sha256, find, opened, require_space, resolve, size_of, unpack
+from hubpush.source import (
+    Archive,
+    fetch,
+    file_sha256,
+    find,
+    opened,
+    require_space,
+    resolve,
+    size_of,
+    unpack,
+    version_of,
+)
 from tests.checkpoints import zip_release
 
 _END = b"PK\x05\x06" + bytes(18)  # the end of an empty zip: what comes without a pin must at least look like one
@@ -311,6 +323,13 @@ def test_weak_versions_are_not_resumed_by(server: Server, tmp_path: Path) -> Non
     assert server.sent() == [1000, len(BODY)]
 
 
+def test_a_version_that_cannot_be_sent_back_is_not_resumed_by(server: Server, tmp_path: Path) -> None:
+    """An ETag beyond ASCII makes the download start anew instead of ending every later run."""
+    url = server.serve("/a.zip", Reply(etag='"\xe9"', cut=5000), Reply(etag='"\xe9"'))
+    assert fetch(url, tmp_path).path.read_bytes() == BODY
+    assert server.sent() == [5000, len(BODY)]
+
+
 def test_a_server_without_ranges_sends_all_again(server: Server, tmp_path: Path) -> None:
     """Where ranges are not known, the whole body replaces the part."""
     url = server.serve("/a.zip", Reply(cut=1000), Reply(ranges=False))
@@ -327,7 +346,7 @@ def test_a_crash_before_the_rename_costs_one_more_attempt(server: Server, tmp_pa
     assert kept(tmp_path) == {"a.zip": len(BODY)}
 
 
-@pytest.mark.parametrize("note", [b"", b'{"url": "x", "valid', b"\xff\xfe"])
+@pytest.mark.parametrize("note", [b"", b'{"url": "x", "valid', b"\xff\xfe", b'{"validator": 5, "etag": ["x"]}', b"7"])
 def test_a_note_that_a_crash_cut_short_does_no_harm(server: Server, tmp_path: Path, note: bytes) -> None:
     """Beside a part, a damaged note means starting anew; beside an archive, that its ETag is not known."""
     url = server.serve("/a.zip", Reply(cut=1000), Reply(status=404))
@@ -385,6 +404,21 @@ def test_nobody_listening_is_an_error_of_the_source(server: Server, tmp_path: Pa
     url = re.sub(r":\d+$", ":1", server.url) + "/a.zip"
     with pytest.raises(SourceError, match=r"did not come after 2 attempts \(ConnectError"):
         fetch(url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "why"),
+    [("socks5://127.0.0.1:1", "SOCKS"), ("ftp://x", "Unknown scheme"), ("http://[::1", "Invalid port")],
+)
+def test_a_proxy_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str, why: str
+) -> None:
+    """What the environment says of proxies is an error of the source that names the variables, for every request."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    for ask in (partial(fetch, "https://example.org/a.zip", tmp_path), partial(version_of, "https://example.org/")):
+        with pytest.raises(SourceError, match=f"the proxy .*{why}") as caught:
+            ask()
+        assert "HTTPS_PROXY" in caught.value.hint
 
 
 @pytest.mark.parametrize("url", ["https://[::", "https://h:port/a", "https://\x00/", "https://h/\n"])
@@ -857,6 +891,14 @@ def unicode_path() -> bytes:
     return pack((entry, b"x"))
 
 
+def crowd(count: int) -> bytes:
+    """Few bytes a name, and as many entries as a zip of 64 bits can have: for a reader that takes them all first."""
+    directory = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) * count
+    end64 = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(directory), 0)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(directory), 1)
+    return directory + end64 + locator + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 65535, 65535, 2**32 - 1, 2**32 - 1, 0)
+
+
 # fmt: off
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "parent": (lambda: pack(("../evil", b"x")), "the name"),
@@ -913,6 +955,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "directory too long": (lambda: patch(GOOD, 12, b"\xff\xff\xff\x7f", which=b"PK\x05\x06"), "is not a sound zip"),
     "directory before the start": (lambda: patch(GOOD, 16, b"\xff\xff\xff\x7f", which=b"PK\x05\x06"), "overlaps"),
     "newer version": (lambda: patch(GOOD, 6, b"\xff\x00"), "is not a sound zip: zip file version"),
+    "a directory of 200,000 entries": (lambda: crowd(200_000), "a directory of 9,200,000 bytes"),
     "no end": (lambda: GOOD[:-1], "is not a sound zip"),
     "half": (lambda: GOOD[: len(GOOD) // 2], "is not a sound zip"),
     "nothing": (lambda: b"", "is not a sound zip"),

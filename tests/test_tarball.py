@@ -1,7 +1,9 @@
 """Tar archives, unpacked without trusting them."""
 
+import gzip
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +83,56 @@ def test_a_damaged_archive_is_an_error_of_the_source(cut: int, tmp_path: Path) -
     (tmp_path / "out").mkdir()
     with pytest.raises(SourceError, match="damaged"):
         tarball.unpack(path, tmp_path / "out")
+
+
+def _extended(kind: bytes, body: bytes, times: int = 1, size: bytes | None = None) -> bytes:
+    """A tar of extended headers alone, which say something of an entry that never comes."""
+    entry = tarfile.TarInfo("x")
+    entry.type, entry.size = kind, len(body)
+    header = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+    if size is not None:
+        header[124:136] = size
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+    return (bytes(header) + body + bytes(-len(body) % 512)) * times
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _extended(tarfile.XHDTYPE, bytes(2 << 20)),
+        _extended(tarfile.GNUTYPE_LONGNAME, b"n" * (2 << 20)),
+        _extended(tarfile.GNUTYPE_SPARSE, b""),
+        _extended(tarfile.XHDTYPE, b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n")
+        + _extended(tarfile.REGTYPE, b"1" * 600),
+        _extended(tarfile.XHDTYPE, b"", times=5000),
+        _extended(tarfile.REGTYPE, b"", size=b"\xff" * 11 + b"\x00"),
+    ],
+    ids=["long pax", "long name", "sparse", "sparse by pax", "a thousand headers in a row", "negative size"],
+)
+def test_a_header_takes_no_more_than_a_header_may(content: bytes, tmp_path: Path) -> None:
+    """Extended headers that would fill the memory, follow each other without end or lead back are damage."""
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as stream:
+        stream.write(content)
+    tarball.is_tar(tmp_path / "a.tar.gz")  # an answer, whichever
+    (tmp_path / "out").mkdir()
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match=r"is damaged|is refused"):
+            tarball.unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_begins_as_a_tar_does_is_known(tmp_path: Path) -> None:
+    """A tar is one in any compression; text, half a tar and a bomb of a header are none."""
+    for mode in ("w", "w:gz", "w:bz2", "w:xz"):
+        assert tarball.is_tar(_tar(tmp_path / "a", ("x", b"y"), mode=mode))
+    for content in (b"hello", gzip.compress(b"hello"), _extended(tarfile.XHDTYPE, bytes(2 << 20)), b"\x1f\x8b\x08"):
+        (tmp_path / "a").write_bytes(content)
+        assert not tarball.is_tar(tmp_path / "a")
 
 
 def test_a_module_is_unpacked_once_and_whole(tmp_path: Path) -> None:

@@ -163,6 +163,7 @@ BAD_VOCABULARIES: dict[str, tuple[bytes, str]] = {
     "UTF-16": ("\n".join(GOOD).encode("utf-16"), "line 1 is not UTF-8"),
     "too few lines": (_bytes(GOOD[:-1]), "has 8 lines, but the model has 9 word embeddings"),
     "too many lines": (_bytes((*GOOD, "zzz")), "has 10 lines, but the model has 9 word embeddings"),
+    "huge": (_bytes(GOOD) + b"x" * (16 << 20), "is larger than 16 MiB"),
     **{
         f"no {token}": (_line(n, "other"), f"lacks the special token(s) {token}")
         for n, token in enumerate(SPECIAL_TOKENS, 1)

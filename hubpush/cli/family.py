@@ -253,9 +253,9 @@ def _apply(path: Path, work: Path, hub: str | None, bounds: Bounds, mode: Format
     plan = saved.load(path)
     with (
         run.hub(hub) as (endpoint, embedded),
-        show.progress([item.name for item in plan.releases], quiet=mode is Format.quiet) as (_, done),
+        show.progress([item.name for item in plan.releases], quiet=mode is Format.quiet) as (tell, done),
     ):
-        outcomes = run.apply_all(plan, work, endpoint, done, embedded=embedded, bounds=bounds)
+        outcomes = run.apply_all(plan, work, endpoint, tell, done, embedded=embedded, bounds=bounds)
     if not outcomes:
         show.say(f"{path} is empty: nothing to do")
     _finish(outcomes, plan.family, hub, mode, dry_run=False)
