@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from hubpush import __version__, card, catalog, manifest, parity, publish, saved, source
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture
 from hubpush.catalog import Pin, Release
-from hubpush.client import require_time
+from hubpush.client import Bounds, require_time
 from hubpush.errors import HubpushError, HubUnavailableError, SourceError
 from hubpush.job import Job, Outcome, Status, Tell, client, failed, planned, settled
 from hubpush.manifest import Build
@@ -111,7 +111,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
         tell(name, station, part)
 
     try:
-        with locked(job, tell):
+        with locked(job.folder, job.release.name, options.bounds, tell):
             remote, need = survey(job)
             proposal = publish.open_proposal(remote)
             if (outcome := at_rest(job, remote, need)) is not None:
@@ -176,20 +176,20 @@ def carry(job: Job, tell: Tell) -> Outcome:
 
 
 @contextmanager
-def locked(job: Job, tell: Tell) -> Iterator[None]:
+def locked(folder: Path, name: str, bounds: Bounds, tell: Tell) -> Iterator[None]:
     """One run at a time in the folder of a release; another one waits, and says so.
 
     Raises:
-        HubUnavailableError: The deadline comes first.
+        DeferredError: The deadline comes first.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(job.folder / ".lock")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        tell(job.release.name, "wait", None)
+        tell(name, "wait for another run", None)
         while not lock.is_locked:
-            require_time(job.options.bounds)
+            require_time(bounds)
             with suppress(Timeout):
                 lock.acquire(timeout=1)
     try:

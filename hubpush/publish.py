@@ -38,6 +38,7 @@ from hubpush.remote import (
     NoSuchFileError,
     Proposal,
     Remote,
+    drift_of,
     look,
     read,
     stands,
@@ -478,25 +479,31 @@ def push(
                 _require_not_superseded(manifest, repo_id, landed)
             is_tagged = manifest is None or manifest.tag in (remote.tags or {})
             if manifest is not None and not is_tagged and not (manifest.hold and remote.drift):
-                _tag(api, repo_id, manifest, cache)
-            if (obsolete := _obsolete(remote)) is not None:
-                _close(api, repo_id, obsolete)
+                try:
+                    _tag(api, repo_id, manifest, remote.head, cache)
+                except DriftError:
+                    # What somebody changed before the tag was made (in a pull request, say) is told below.
+                    if landed or not remote.drift:
+                        raise
+            for proposal in _obsolete(remote):
+                _close(api, repo_id, proposal)
+            if _obsolete(remote):
                 continue
             step = following(with_proposal(remote))
             if step is None and manifest is not None:
                 if manifest.hold and not bump:
                     return Published("held", manifest, (remote.tags or {}).get(manifest.tag, remote.head), None)
-                commit = _tagged(api, repo_id, manifest)
+                commit = _tagged(api, repo_id, manifest, cache)
                 return Published("published" if bump else "unchanged", manifest, commit, bump)
             if step is None:
                 raise DriftError(f"{repo_id} has no release", hint="publish one first")
             if bump and remote.drift:
                 # What was just committed is not what stands there: a second try would not be either.
                 require_untouched(remote, repo_id)
-            proposal = open_proposal(remote)
-            if proposal is not None and _is_proposed(proposal, step):
-                _name(api, repo_id, proposal, step)
-                return Published("proposed", proposal.manifest, proposal.head, step.bump, proposal.number)
+            ours = open_proposal(remote)
+            if ours is not None and _is_proposed(ours, step):
+                _name(api, repo_id, ours, step)
+                return Published("proposed", ours.manifest, ours.head, step.bump, ours.number)
             bump = step.bump
             upload(
                 api,
@@ -505,8 +512,8 @@ def push(
                 message=step.message,
                 description=step.description,
                 parent=step.parent,
-                revision=f"refs/pr/{proposal.number}" if proposal is not None else None,
-                create_pr=author is not None and proposal is None,
+                revision=f"refs/pr/{ours.number}" if ours is not None else None,
+                create_pr=author is not None and ours is None,
                 embedded=embedded or bool(given_up),
                 bounds=bounds,
                 tell=giving_up,
@@ -692,9 +699,10 @@ def with_proposal(remote: Remote) -> Remote:
     return replace(remote, head=one.head, files=one.files, drift=(*remote.drift, *one.drift))
 
 
-def _obsolete(remote: Remote) -> Proposal | None:
-    """One that cannot be merged any more: `main` went on, or another was opened at the same time."""
-    return next((one for one in remote.proposals if one != open_proposal(remote)), None)
+def _obsolete(remote: Remote) -> list[Proposal]:
+    """Those that cannot be merged any more: `main` went on, or another was opened at the same time."""
+    good = open_proposal(remote)
+    return [one for one in remote.proposals if one != good]
 
 
 def _close(api: HfApi, repo_id: str, proposal: Proposal) -> None:
@@ -751,19 +759,19 @@ def _numbers(tag: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
-def _tag(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> None:
+def _tag(api: HfApi, repo_id: str, manifest: Manifest, head: str, cache: Path) -> None:
     """Tag the oldest commit that carries this version; a tag that exists elsewhere is never moved."""
     with errors(repo_id):
-        target = ""
-        for entry in api.list_repo_commits(repo_id):
+        target = head
+        for entry in api.list_repo_commits(repo_id, revision=head):
             try:
                 found = parse(read(api, repo_id, NAME, entry.commit_id, cache), repo_id)
-            except NoSuchFileError:
+            except (NoSuchFileError, DriftError):
                 break
             if not found.is_release(manifest):
                 break
             target = entry.commit_id
-        _verify(api, repo_id, manifest, target)
+        _verify(api, repo_id, manifest, target, cache)
         try:
             api.create_tag(repo_id, tag=manifest.tag, revision=target, tag_message=manifest.history[-1].change)
         finally:
@@ -776,24 +784,23 @@ def _tag(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> None:
                 )
 
 
-def _tagged(api: HfApi, repo_id: str, manifest: Manifest) -> str:
+def _tagged(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> str:
     """The commit of a version's tag, after a check that it serves every file at its digest."""
     with errors(repo_id):
         tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
     if manifest.tag not in tags:
         raise AgainError(f"{repo_id}: the tag {manifest.tag} is not there", hint="run again")
-    _verify(api, repo_id, manifest, tags[manifest.tag])
+    _verify(api, repo_id, manifest, tags[manifest.tag], cache)
     return tags[manifest.tag]
 
 
-def _verify(api: HfApi, repo_id: str, manifest: Manifest, commit: str) -> None:
-    """Check that a commit serves every file of its manifest at its digest.
+def _verify(api: HfApi, repo_id: str, manifest: Manifest, commit: str, cache: Path) -> None:
+    """Check that a commit serves every file of its manifest at its digest, but for a person's words in the card.
 
     Raises:
         DriftError: It does not; such a commit is never tagged.
     """
-    files = tree(api, repo_id, commit)
-    wrong = [path for path, file in manifest.files.items() if not stands(files, path, file)]
+    wrong = drift_of(api, repo_id, commit, tree(api, repo_id, commit), manifest, cache)
     if wrong:
         raise DriftError(
             f"{repo_id} does not serve what was built for {manifest.tag}: {', '.join(wrong)}",

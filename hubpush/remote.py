@@ -114,7 +114,7 @@ def look(api: HfApi, repo_id: str, cache: Path, *, author: str | None = None) ->
         return Remote(True, head, tags, files, proposals=proposals)
     text = read(api, repo_id, NAME, head, cache, files)
     manifest = parse(text, repo_id)
-    drift = _drift(api, repo_id, head, files, manifest, cache)
+    drift = drift_of(api, repo_id, head, files, manifest, cache)
     if tags.get(manifest.tag, head) != head and not _carries(
         api, repo_id, tags[manifest.tag], files[NAME], manifest, cache
     ):
@@ -122,10 +122,13 @@ def look(api: HfApi, repo_id: str, cache: Path, *, author: str | None = None) ->
     return Remote(True, head, tags, files, manifest, describe_bytes(text.encode()), drift, proposals=proposals)
 
 
-def _drift(
+def drift_of(
     api: HfApi, repo_id: str, commit: str, files: Mapping[str, RemoteFile], manifest: Manifest, cache: Path
 ) -> tuple[str, ...]:
-    """What of a release does not stand in a commit that carries its manifest."""
+    """What of a release does not stand in a commit that carries its manifest.
+
+    A person's words around the generated parts of the card take nothing away from it.
+    """
     drift = [path for path, file in manifest.files.items() if path != README and not stands(files, path, file)]
     if README in manifest.files and not stands(files, README, manifest.files[README]):
         text = read(api, repo_id, README, commit, cache, files) if README in files else ""
@@ -163,7 +166,9 @@ def _proposals(api: HfApi, repo_id: str, pulls: Mapping[str, str], author: str, 
             manifest = parse(read(api, repo_id, NAME, head, cache, files), repo_id)
         except (NoSuchFileError, DriftError):
             continue
-        found.append(Proposal(number, title, head, files, manifest, _drift(api, repo_id, head, files, manifest, cache)))
+        found.append(
+            Proposal(number, title, head, files, manifest, drift_of(api, repo_id, head, files, manifest, cache))
+        )
     return tuple(found)
 
 

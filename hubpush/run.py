@@ -23,7 +23,7 @@ from hubpush.catalog import Family
 from hubpush.client import Bounds
 from hubpush.errors import CatalogError, DriftError, HubpushError, SourceError, UsageError, redact
 from hubpush.job import Job, Outcome, Tell, client, client_of, failed, folder_of, settled
-from hubpush.pipeline import Need, at_rest, carry, survey, why
+from hubpush.pipeline import Need, at_rest, carry, locked, survey, why
 from hubpush.upload import die_with_parent
 
 
@@ -371,17 +371,19 @@ def apply_all(
                     f"the plan is for {plan.hub or 'an embedded Hub'}, and this is {api.endpoint}",
                     hint="give the --hub that the plan was made for",
                 )
-            published = publish.push(
-                api,
-                item.repo_id,
-                saved.following(item, folder_of(work, item.repo_id)),
-                work / "hub-cache",
-                private=item.private,
-                author=publish.author(api, item.repo_id) if item.create_pr else None,
-                embedded=embedded,
-                bounds=bounds,
-                tell=lambda why, name=item.name: tell(name, f"push: {why}", None),  # type: ignore[misc]
-            )
+            folder = folder_of(work, item.repo_id)
+            with locked(folder, item.name, bounds, tell):
+                published = publish.push(
+                    api,
+                    item.repo_id,
+                    saved.following(item, folder),
+                    work / "hub-cache",
+                    private=item.private,
+                    author=publish.author(api, item.repo_id) if item.create_pr else None,
+                    embedded=embedded,
+                    bounds=bounds,
+                    tell=lambda why, name=item.name: tell(name, f"push: {why}", None),  # type: ignore[misc]
+                )
             outcome = settled(
                 *(item.name, item.repo_id, published.manifest, published.status, api, published.commit),
                 bump=published.bump,
@@ -389,6 +391,9 @@ def apply_all(
             )
         except HubpushError as error:
             outcome = failed(item.name, item.repo_id, error)
+        except OSError as error:
+            trouble = SourceError(f"{error}", hint="check the disk, and the permissions of --work")
+            outcome = failed(item.name, item.repo_id, trouble)
         outcomes.append(outcome)
         done(outcome)
     return outcomes

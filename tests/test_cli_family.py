@@ -351,6 +351,6 @@ def test_a_run_that_waits_for_another_says_so_and_minds_its_deadline(shop: Works
     with FileLock(folder / ".lock"):
         result = shop.main_job("--no-parity", "tiny-a", "--deadline", "2")
     assert result.code == 18
-    assert "tiny-a: wait" in result.err
+    assert "tiny-a: wait for another run" in result.err
     assert "deadline" in result.err
     assert [path.name for path in folder.iterdir()] == [".lock"]

@@ -335,7 +335,7 @@ def test_publishers_of_different_content_lose_nothing(api: HfApi, tmp_path: Path
     for tag, commit in tags.items():
         recorded = manifest.parse(_read(api, "hubpush.json", tmp_path, commit), REPO)
         assert recorded.tag == tag
-        publish._verify(api, REPO, recorded, commit)
+        publish._verify(api, REPO, recorded, commit, tmp_path / "cache")
 
 
 def _at_once(works: list[Callable[[], publish.Published]]) -> list[object]:

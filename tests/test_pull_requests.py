@@ -144,6 +144,9 @@ def test_a_first_release_can_be_proposed(api: HfApi, tmp_path: Path) -> None:
     done = _propose(api, tmp_path, candidate)
     assert (done.status, done.manifest.version) == ("proposed", "1.0.0")
     assert api.list_repo_files(REPO) == [".gitattributes"]
+    candidate = _candidate(tmp_path, license="mit")
+    done = _propose(api, tmp_path, candidate)
+    assert (done.proposal, done.manifest.version) == (1, "1.0.0")
     api.merge_pull_request(REPO, 1)
     assert _propose(api, tmp_path, candidate).status == "unchanged"
     assert set(look(api, REPO, tmp_path / "c").tags or ()) == {"v1.0.0"}
@@ -182,6 +185,24 @@ def test_a_reviewers_words_are_kept_and_changes_are_drift(api: HfApi, tmp_path: 
     _propose(api, tmp_path, _candidate(tmp_path, b"weights 2"), overwrite=True)
     api.merge_pull_request(REPO, 1)
     assert "Reviewed by me." in _readme(api, tmp_path)
+    done = _propose(api, tmp_path, _candidate(tmp_path, b"weights 2"))
+    assert (done.status, (look(api, REPO, tmp_path / "c").tags or {})["v2.0.0"]) == ("unchanged", done.commit)
+
+
+def test_what_was_changed_in_a_request_and_merged_is_drift(api: HfApi, tmp_path: Path) -> None:
+    """A reviewer changed a generated part and merged: no tag stands at a tree that is not the manifest's."""
+    _publish(api, tmp_path, _candidate(tmp_path))
+    candidate = _candidate(tmp_path, b"weights 2")
+    proposed = _propose(api, tmp_path, candidate)
+    _edit(api, tmp_path, lambda text: text.replace("## Versions", "## Releases"), "refs/pr/1")
+    api.merge_pull_request(REPO, 1)
+    for way in (_propose, _publish):
+        with pytest.raises(DriftError, match=r"changed by somebody since v2\.0\.0: README\.md \(versions\)"):
+            way(api, tmp_path, candidate)
+    assert (look(api, REPO, tmp_path / "c").tags or {})["v2.0.0"] == proposed.commit  # as it was proposed
+    done = _publish(api, tmp_path, candidate, adopt=True)
+    assert done.manifest.version == "2.0.1"
+    assert "## Releases" in _readme(api, tmp_path)
 
 
 def test_only_ones_own_requests_are_updated(tmp_path: Path) -> None:
