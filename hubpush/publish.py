@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
     Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
-_ATTEMPTS = 6
+_ATTEMPTS = 6  # that may end in trouble
+_STEPS = 24  # of a push in all: a Hub that takes everything and shows nothing ends it
 # What a release consists of, README.md aside: in a repo without a manifest these are somebody else's.
 _OURS = frozenset({NAME, "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"})
 _PAUSE = 1.0
@@ -456,7 +457,7 @@ def push(
     """
     bump: Bump | None = None
     landed = ""
-    trouble: AgainError | None = None
+    troubles: list[AgainError] = []
     given_up: list[str] = []
 
     def giving_up(why: str) -> None:
@@ -464,37 +465,34 @@ def push(
         if tell is not None:
             tell(why)
 
-    for attempt in range(_ATTEMPTS):
-        if attempt > 1 and trouble is not None and trouble.kind != "conflict":
-            time.sleep(_PAUSE * 2 ** (attempt - 2))
-        trouble = None
+    for _ in range(_STEPS):
         try:
             remote = look(api, repo_id, cache, author=author)
             if not remote.exists:
                 with errors(repo_id):
                     api.create_repo(repo_id, private=private)
                 continue
-            manifest = remote.manifest
+            manifest, tags = remote.manifest, remote.tags or {}
             if landed and author is None:
                 _require_not_superseded(manifest, repo_id, landed)
-            is_tagged = manifest is None or manifest.tag in (remote.tags or {})
-            if manifest is not None and not is_tagged and not (manifest.hold and remote.drift):
+            if manifest is not None and manifest.tag not in tags and not (manifest.hold and remote.drift):
                 try:
                     _tag(api, repo_id, manifest, remote.head, cache)
+                    continue
                 except DriftError:
                     # What somebody changed before the tag was made (in a pull request, say) is told below.
                     if landed or not remote.drift:
                         raise
-            for proposal in _obsolete(remote):
-                _close(api, repo_id, proposal)
-            if _obsolete(remote):
+            if obsolete := _obsolete(remote):
+                for proposal in obsolete:
+                    _close(api, repo_id, proposal)
                 continue
             step = following(with_proposal(remote))
             if step is None and manifest is not None:
-                if manifest.hold and not bump:
-                    return Published("held", manifest, (remote.tags or {}).get(manifest.tag, remote.head), None)
-                commit = _tagged(api, repo_id, manifest, cache)
-                return Published("published" if bump else "unchanged", manifest, commit, bump)
+                commit = tags.get(manifest.tag, remote.head)
+                if bump:
+                    return Published("published", manifest, commit, bump)
+                return Published("held" if manifest.hold else "unchanged", manifest, commit, None)
             if step is None:
                 raise DriftError(f"{repo_id} has no release", hint="publish one first")
             if bump and remote.drift:
@@ -520,9 +518,13 @@ def push(
             )
             landed = step.version
         except AgainError as again:
-            trouble = again
+            troubles.append(again)
+            if len(troubles) == _ATTEMPTS:
+                break
+            if len(troubles) > 1 and again.kind != "conflict":
+                time.sleep(_PAUSE * 2 ** (len(troubles) - 2))
     raise HubUnavailableError(
-        f"{repo_id}: no success after {_ATTEMPTS} attempts" + (f"; last: {trouble.message}" if trouble else ""),
+        f"{repo_id}: no success after {_ATTEMPTS} attempts" + (f"; last: {troubles[-1].message}" if troubles else ""),
         hint="run the same command again later: it goes on where this one stopped",
     )
 
@@ -782,16 +784,6 @@ def _tag(api: HfApi, repo_id: str, manifest: Manifest, head: str, cache: Path) -
                     f"{repo_id} has a tag {manifest.tag} at {refs[manifest.tag][:12]}; the release is {target[:12]}",
                     hint="somebody made that tag; delete it on the Hub if it is wrong, hubpush never moves a tag",
                 )
-
-
-def _tagged(api: HfApi, repo_id: str, manifest: Manifest, cache: Path) -> str:
-    """The commit of a version's tag, after a check that it serves every file at its digest."""
-    with errors(repo_id):
-        tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
-    if manifest.tag not in tags:
-        raise AgainError(f"{repo_id}: the tag {manifest.tag} is not there", hint="run again")
-    _verify(api, repo_id, manifest, tags[manifest.tag], cache)
-    return tags[manifest.tag]
 
 
 def _verify(api: HfApi, repo_id: str, manifest: Manifest, commit: str, cache: Path) -> None:
