@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubpush import card
-from hubpush.client import AgainError, errors, quiet_bars
+from hubpush.client import AgainError, by_lfs, errors, quiet_bars
 from hubpush.errors import DriftError, HubRefusedError
 from hubpush.manifest import NAME, File, Manifest, describe_bytes, parse
 
@@ -201,7 +201,8 @@ def download(api: HfApi, repo_id: str, revision: str | None, cache: Path) -> Pat
         HubRefusedError: There is no such repo or revision, or it must not be read.
         HubUnavailableError: The Hub does not answer.
     """
-    with errors(repo_id), quiet_bars():
+    # Over plain HTTP, where the client's bounds hold: a download by xet has no end of its own.
+    with errors(repo_id), by_lfs(True), quiet_bars():
         files = api.list_repo_files(repo_id, revision=revision)
         skipped = ["*.bin", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.pt", "*.gguf"]
         if "model.safetensors" not in files:

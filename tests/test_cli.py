@@ -89,7 +89,7 @@ def test_a_family_file_names_all_its_mistakes(shop: Workshop) -> None:
     [
         (["convert-and-upload"], "--org is missing"),
         (["convert-and-upload", "--repo-id", "a/b"], "--source and --license"),
-        (["convert-and-upload", "--repo-id", "a/b", "--org", "a"], "--org, --family and MODEL"),
+        (["convert-and-upload", "--repo-id", "a/b", "--org", "a"], "--org, --family, --lock and MODEL"),
         (["convert-and-upload", "--org", "a", "--language", "en"], "--language: for one checkpoint alone"),
         (
             ["convert-and-upload", "--org", "a", "--license", "mit", "--task", "fill-mask", "--averaged"],
