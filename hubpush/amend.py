@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
+_LONGEST = 500  # characters of a reason, which stands in a table and in a commit
+
+
 def rollback(
     api: HfApi, repo_id: str, tag: str, cache: Path, today: str, *, overwrite: bool = False, adopt: bool = False
 ) -> Next:
@@ -75,8 +78,11 @@ def yank(api: HfApi, repo_id: str, tag: str, reason: str, cache: Path, today: st
             f"{repo_id} has no version {tag}", hint=f"its versions: {', '.join(f'v{one}' for one in known)}"
         )
     reason = " ".join(reason.split())
-    if not reason:
-        raise UsageError("a yank needs its reason", hint='say what is wrong with it: --reason "…"')
+    if not reason or len(reason) > _LONGEST or not reason.isprintable():
+        raise UsageError(
+            f"the reason of a yank is a sentence of at most {_LONGEST} characters",
+            hint='say what is wrong with it: --reason "…"',
+        )
 
     def following(there: Remote) -> Plan | None:
         now = _released(there, repo_id).manifest

@@ -99,6 +99,13 @@ class DriftError(HubpushError):
     exit_code = 19
 
 
+def holds_token(text: str) -> bool:
+    """Whether a text holds what can only be a secret: a Hub token at its length, or a JSON web token."""
+    return (
+        re.search(r"\bhf_[A-Za-z0-9]{30,}\b|\bhf_jwt_\S{20}|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}", text) is not None
+    )
+
+
 def redact(text: str) -> str:
     """Text without what looks like a secret: Hub tokens, JSON web tokens, bearer headers, signed queries, passwords."""
     # The names of the client's own packages and functions are no tokens: hf_hub_download, hf_xet, hf_raise_for_status.

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hubpush import __version__, card, metadata
 from hubpush.catalog import Family, Release
 from hubpush.client import AgainError, Bounds, errors
-from hubpush.errors import DriftError, HubRefusedError, HubUnavailableError
+from hubpush.errors import CardError, DriftError, HubRefusedError, HubUnavailableError, holds_token
 from hubpush.manifest import (
     NAME,
     Build,
@@ -28,7 +28,6 @@ from hubpush.manifest import (
     Manifest,
     Past,
     card_inputs,
-    describe,
     describe_bytes,
     parse,
 )
@@ -273,6 +272,7 @@ def plan(
     )
     text = card.render(context, readme, kept)
     generated = {README: text.encode(), **card.pictures(build)}
+    _require_no_secret(candidate, text)
     files = {**build.files, **{path: describe_bytes(content) for path, content in generated.items()}}
     manifest = Manifest(
         version=version,
@@ -288,6 +288,8 @@ def plan(
         facts=candidate.facts(),
     )
     there = remote.files or {}
+    if not overwrite:
+        _require_no_stranger(remote, candidate.repo_id, files)
     return Plan(
         repo_id=candidate.repo_id,
         parent=remote.head,
@@ -302,6 +304,22 @@ def plan(
         replaced=remote.drift if overwrite else (),
         kept=remote.drift if adopt else (),
     )
+
+
+def _require_no_stranger(remote: Remote, repo_id: str, files: Mapping[str, File]) -> None:
+    """Check that no file of somebody else stands where this release has its first one of that name."""
+    ours = {README, *(remote.manifest.files if remote.manifest is not None else ())}
+    if (one := open_proposal(remote)) is not None:
+        ours |= one.manifest.files.keys()
+    there = remote.files or {}
+    taken = [
+        path for path, file in files.items() if path in there and path not in ours and not stands(there, path, file)
+    ]
+    if taken:
+        raise DriftError(
+            f"{repo_id} holds files of somebody where this release has its own: {', '.join(taken)}",
+            hint="move them on the Hub, or replace them with --overwrite",
+        )
 
 
 def _kept(remote: Remote, candidate: Candidate, readme: str | None, *, adopt: bool) -> tuple[str, ...]:
@@ -332,6 +350,23 @@ def _kept_front_matter(candidate: Candidate, readme: str | None, *, adopt: bool)
             hint="say it in the family file, keep it with --adopt, or replace it with --overwrite",
         )
     return ("front matter",) if lost else ()
+
+
+def _require_no_secret(candidate: Candidate, readme: str) -> None:
+    """Check that no token gets onto the Hub in words or in the small files.
+
+    Raises:
+        CardError: Something looks like one.
+    """
+    texts = {README: readme}
+    for name in ("config.json", "tokenizer_config.json") if candidate.folder is not None else ():
+        path = cast("Path", candidate.folder) / name
+        texts[name] = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if found := [name for name, text in texts.items() if holds_token(text)]:
+        raise CardError(
+            f"{', '.join(found)} of {candidate.repo_id} would show what looks like a token",
+            hint="take it out of the family file, the checkpoint's files or the card on the Hub, and revoke it",
+        )
 
 
 def _require_bump(repo_id: str, bump: Bump, version: str, change: str, most: Bump) -> None:
@@ -502,6 +537,8 @@ def push(
             if ours is not None and _is_proposed(ours, step):
                 _name(api, repo_id, ours, step)
                 return Published("proposed", ours.manifest, ours.head, step.bump, ours.number)
+            if author is not None and ours is None:
+                _require_not_rejected(api, repo_id, step, author, cache)
             bump = step.bump
             upload(
                 api,
@@ -654,12 +691,7 @@ def _operations(step: Plan) -> list[Operation]:
         if path in step.generated:
             operations.append(CommitOperationAdd(path, step.generated[path]))
         elif step.folder is not None:
-            if describe(step.folder / path) != step.manifest.files[path]:
-                raise DriftError(
-                    f"{path} in {step.folder} is not what was built and proven",
-                    hint="something wrote to the work directory: run again",
-                )
-            operations.append(CommitOperationAdd(path, str(step.folder / path)))
+            operations.append(_from_disk(step.folder / path, path, step.manifest.files[path]))
         elif step.copied_from is not None:
             operations.append(CommitOperationCopy(path, path, src_revision=step.copied_from))
         else:
@@ -668,6 +700,27 @@ def _operations(step: Plan) -> list[Operation]:
                 hint="run again with --overwrite, which converts anew",
             )
     return [*operations, *map(CommitOperationDelete, step.deletes)]
+
+
+def _from_disk(place: Path, path: str, file: File) -> CommitOperationAdd:
+    """A file of the work directory, by the very bytes that were hashed: something may write to it meanwhile.
+
+    A large one is hashed once, by the client, which sends it under that digest; storage that gets other bytes refuses.
+    """
+    from huggingface_hub import CommitOperationAdd
+
+    if file.git_oid is not None:
+        data = place.read_bytes()
+        is_same, operation = describe_bytes(data) == file, CommitOperationAdd(path, data)
+    else:
+        operation = CommitOperationAdd(path, str(place))
+        is_same = operation.upload_info.sha256.hex() == file.sha256
+    if not is_same:
+        raise DriftError(
+            f"{path} in {place.parent} is not what was built and proven",
+            hint="something wrote to the work directory: run again",
+        )
+    return operation
 
 
 def _is_met(manifest: Manifest, candidate: Candidate, *, overwrite: bool) -> bool:
@@ -690,7 +743,8 @@ def _is_proposed(proposal: Proposal, step: Plan) -> bool:
 def open_proposal(remote: Remote) -> Proposal | None:
     """The pull request of ours that can be merged: the oldest that goes on from the release that `main` has."""
     history = remote.manifest.history if remote.manifest is not None else ()
-    return next((one for one in remote.proposals if one.manifest.history[:-1] == history), None)
+    going_on = (one for one in remote.proposals if one.manifest.history[:-1] == history and not one.has_conflicts)
+    return next(going_on, None)
 
 
 def with_proposal(remote: Remote) -> Remote:
@@ -702,15 +756,50 @@ def with_proposal(remote: Remote) -> Remote:
 
 
 def _obsolete(remote: Remote) -> list[Proposal]:
-    """Those that cannot be merged any more: `main` went on, or another was opened at the same time."""
+    """Those that cannot be merged any more (`main` went on), and those that were opened at the same time."""
     good = open_proposal(remote)
     return [one for one in remote.proposals if one != good]
 
 
+_CLOSED = "Closed by hubpush: "
+
+
 def _close(api: HfApi, repo_id: str, proposal: Proposal) -> None:
     with errors(repo_id):
-        api.change_discussion_status(
-            repo_id, proposal.number, "closed", comment="Closed by hubpush: another release took its place."
+        comment = f"{_CLOSED}it cannot be merged any more, or another request holds the same."
+        api.change_discussion_status(repo_id, proposal.number, "closed", comment=comment)
+
+
+def _require_not_rejected(api: HfApi, repo_id: str, step: Plan, author: str, cache: Path) -> None:
+    """Check that nobody closed a request of this very release: a schedule would open it again every week.
+
+    Raises:
+        DriftError: Somebody did.
+    """
+    with errors(repo_id):
+        closed = [
+            one.num
+            for one in api.get_repo_discussions(
+                repo_id, author=author, discussion_type="pull_request", discussion_status="closed"
+            )
+            if one.title == step.message and one.status == "closed"
+        ]
+        if not closed:
+            return
+        number = max(closed)
+        comments = [getattr(event, "content", "") for event in api.get_discussion_details(repo_id, number).events]
+        pulls = api.list_repo_refs(repo_id, include_pull_requests=True).pull_requests or ()
+    head = next((ref.target_commit for ref in pulls if ref.ref == f"refs/pr/{number}"), None)
+    if head is None or any(str(comment).startswith(_CLOSED) for comment in comments):
+        return
+    try:
+        rejected = parse(read(api, repo_id, NAME, head, cache), repo_id)
+    except (NoSuchFileError, DriftError):
+        return
+    if rejected.inputs == step.manifest.inputs:
+        raise DriftError(
+            f"{repo_id}: somebody closed pull request {number}, which holds this very release",
+            hint="open it again on the Hub, publish without --create-pr, or change what is to be published",
         )
 
 

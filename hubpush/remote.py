@@ -6,6 +6,7 @@ other read here is by commit, so that nothing changes between two of them.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ README = "README.md"
 _SMALL = 16 << 20  # bytes; a manifest with all its samples has less than one
 
 TITLE = "hubpush v"
-"""How the title of a pull request of ours begins; what follows is the version."""
+"""How the title of a pull request of ours begins; what follows is the version and a colon."""
+
+_TITLE = re.compile(rf"{TITLE}\d+\.\d+\.\d+: ")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A pull request of ours that is open: what it would make of `main`."""
+    """A pull request of ours that is open: what it would make of `main`, and whether it can be merged."""
 
     number: int
     title: str
@@ -53,6 +56,7 @@ class Proposal:
     files: Mapping[str, RemoteFile]
     manifest: Manifest
     drift: tuple[str, ...]
+    has_conflicts: bool
 
 
 @dataclass(frozen=True)
@@ -147,28 +151,35 @@ def part_of(name: str) -> str:
 
 
 def _proposals(api: HfApi, repo_id: str, pulls: Mapping[str, str], author: str, cache: Path) -> tuple[Proposal, ...]:
-    """The open pull requests of one author that carry a release, the oldest first."""
+    """The open pull requests of one author that carry a release of their own, the oldest first.
+
+    The same person may have opened others by hand; and a stranger's, whatever it is called, is never ours.
+    """
     with errors(repo_id):
-        # One person may also have opened others by hand; and a stranger's, whatever it is called, is never ours.
-        ours = [
-            (one.num, one.title)
+        numbers = sorted(
+            one.num
             for one in api.get_repo_discussions(
                 repo_id, author=author, discussion_type="pull_request", discussion_status="open"
             )
-            if one.title.startswith(TITLE) and one.author == author
-        ]
+            if one.author == author
+        )
     found = []
-    for number, title in sorted(ours):
+    for number in numbers:
         if (head := pulls.get(f"refs/pr/{number}")) is None:
             continue
         files = tree(api, repo_id, head)
+        if NAME not in files:
+            continue
+        with errors(repo_id):
+            details = api.get_discussion_details(repo_id, number)
+        if not _TITLE.match(details.title):
+            continue
         try:
             manifest = parse(read(api, repo_id, NAME, head, cache, files), repo_id)
-        except (NoSuchFileError, DriftError):
+        except DriftError:
             continue
-        found.append(
-            Proposal(number, title, head, files, manifest, drift_of(api, repo_id, head, files, manifest, cache))
-        )
+        drift, stuck = drift_of(api, repo_id, head, files, manifest, cache), bool(details.conflicting_files)
+        found.append(Proposal(number, details.title, head, files, manifest, drift, stuck))
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ from hubpush.catalog import is_repo_id
 from hubpush.errors import DriftError, UsageError
 from hubpush.manifest import NAME, File, are_paths, describe, parse
 from hubpush.publish import Bump, Next, Plan, require_untouched
-from hubpush.remote import Remote
+from hubpush.remote import Remote, stands
 
 _STALE = "make a new plan (--plan) and look at it: nothing was pushed"
 
@@ -132,6 +132,8 @@ def write(path: Path, plan: Saved) -> None:
     Raises:
         UsageError: It cannot be written there.
     """
+    if path.is_dir():
+        raise UsageError(f"the plan {path} is a directory", hint="give --plan FILE")
     partial = path.with_name(f".{path.name}.part")
     try:
         partial.write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
@@ -175,7 +177,7 @@ def following(item: Item, folder: Path) -> Next:
             raise DriftError(f"{item.repo_id} is not at {tag} any more, whose tag was planned", hint=_STALE)
         there = (remote.files or {}).get(NAME)
         if item.create_pr and there is not None and there.equals(item.manifest):  # the pull request has it already
-            return _step(item, item.bump, folder, remote.head)
+            return _step(item, item.bump, folder, remote)
         if item.exists and remote.head != item.parent:
             raise DriftError(
                 f"{item.repo_id} is at {remote.head[:12]}, and the plan for {tag} was made at {item.parent[:12]}",
@@ -187,12 +189,12 @@ def following(item: Item, folder: Path) -> Next:
             )
         if tag in (remote.tags or {}):
             raise DriftError(f"{item.repo_id} has got a tag {tag} since the plan was made", hint=_STALE)
-        return _step(item, item.bump, folder, remote.head)
+        return _step(item, item.bump, folder, remote)
 
     return next_step
 
 
-def _step(item: Item, bump: Bump, folder: Path, parent: str) -> Plan:
+def _step(item: Item, bump: Bump, folder: Path, remote: Remote) -> Plan:
     """The commit, from the bytes in the work directory.
 
     Raises:
@@ -210,19 +212,23 @@ def _step(item: Item, bump: Bump, folder: Path, parent: str) -> Plan:
         manifest = parse(generated[NAME].decode(), item.repo_id)
         promised = {path: manifest.files.get(path) for path in item.adds if path != NAME}
         wrong = [path for path, file in promised.items() if file != item.adds[path]]
+        ours = remote.manifest.files if remote.manifest is not None else {}
+        wrong += [path for path in item.deletes if path in manifest.files or path not in ours]
     if wrong:
         raise DriftError(
             f"{', '.join(wrong)} of {item.repo_id} in the work directory is not what was planned",
             hint="give the --work that the plan was made with; if something wrote to it since, make a new plan",
         )
+    there = remote.files or {}
     return Plan(
         repo_id=item.repo_id,
-        parent=parent,
+        parent=remote.head,
         bump=bump,
         change=item.change,
         manifest=manifest,
         generated=generated,
-        adds=tuple(item.adds),
+        # Of a pull request that has it already nothing is left.
+        adds=tuple(path for path, file in item.adds.items() if path == NAME or not stands(there, path, file)),
         deletes=item.deletes,
         folder=folder / "model",
         replaced=item.replaced,

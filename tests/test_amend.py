@@ -7,13 +7,14 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
 
 from hubpush import amend, localhub, manifest, publish
-from hubpush.errors import DriftError, HubpushError, UsageError
+from hubpush.errors import CardError, DriftError, HubpushError, UsageError
 from hubpush.localhub.faults import Plan
 from hubpush.publish import Next, Published
 from tests import records
 
 REPO = "acme/tiny-0"
 TODAY = "2026-11-22"
+TOKEN = "hf_" + "aB3" * 11  # of no use
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +153,10 @@ def test_a_yank_says_so_on_the_card_and_moves_no_tag(api: HfApi, tmp_path: Path)
         (lambda api, tmp: _rollback(api, "main", tmp), UsageError, "has no version main"),
         (lambda api, tmp: _yank(api, "v9.0.0", "bad", tmp), UsageError, "v1.0.0"),
         (lambda api, tmp: _yank(api, "v1.0.0", "  ", tmp), UsageError, "reason"),
+        (lambda api, tmp: _yank(api, "v1.0.0", "bad\udcff", tmp), UsageError, "sentence"),
+        (lambda api, tmp: _yank(api, "v1.0.0", "\u202ebad", tmp), UsageError, "sentence"),
+        (lambda api, tmp: _yank(api, "v1.0.0", "x" * 501, tmp), UsageError, "500 characters"),
+        (lambda api, tmp: _yank(api, "v1.0.0", TOKEN, tmp), CardError, "token"),
     ],
 )
 def test_a_version_that_is_none_is_said(api: HfApi, tmp_path: Path, act, error: type[HubpushError], words: str) -> None:  # type: ignore[no-untyped-def]

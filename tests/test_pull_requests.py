@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 
-from hubpush import localhub, publish
-from hubpush.errors import DriftError, HubRefusedError
+from hubpush import localhub, manifest, publish
+from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError
 from hubpush.localhub.faults import Fault, Plan
 from hubpush.localhub.users import read as read_users
 from hubpush.publish import Candidate, Published
@@ -18,6 +18,7 @@ from tests import records
 
 REPO = "acme/tiny-0"
 TODAY = "2026-11-22"
+TOKEN = "hf_" + "aB3" * 11  # of no use
 
 
 @pytest.fixture(autouse=True)
@@ -221,6 +222,42 @@ def test_only_ones_own_requests_are_updated(tmp_path: Path) -> None:
         assert _commits(ours, "refs/pr/1") == before
 
 
+def test_ones_own_requests_by_hand_are_left_alone(api: HfApi, tmp_path: Path) -> None:
+    """A request of the same user that carries no release of its own, or sets a hold, is nobody's business."""
+    done = _publish(api, tmp_path, _candidate(tmp_path))
+    text = _readme(api, tmp_path).replace("## Versions", "## Releases")
+    held = done.manifest.model_copy(update={"hold": True}).to_json()
+    for path, content, title in (("README.md", text, "hubpush v1 card: typo"), ("hubpush.json", held, "hold")):
+        operation = CommitOperationAdd(path, content.encode())
+        api.create_commit(REPO, [operation], commit_message=title, create_pr=True)
+    assert _propose(api, tmp_path, _candidate(tmp_path)).status == "unchanged"
+    assert _propose(api, tmp_path, _candidate(tmp_path, b"weights 2")).proposal == 3
+    assert _pulls(api) == [1, 2, 3]
+
+
+def test_a_request_that_somebody_closed_is_not_opened_again(api: HfApi, tmp_path: Path) -> None:
+    """A person's no stands: the same release is not proposed again, another one is."""
+    _publish(api, tmp_path, _candidate(tmp_path))
+    _propose(api, tmp_path, _candidate(tmp_path, b"weights 2"))
+    api.change_discussion_status(REPO, 1, "closed", comment="not yet")
+    with pytest.raises(DriftError, match="somebody closed pull request 1"):
+        _propose(api, tmp_path, _candidate(tmp_path, b"weights 2"))
+    assert _pulls(api) == []
+    assert _propose(api, tmp_path, _candidate(tmp_path, b"weights 3")).proposal == 2
+
+
+def test_a_request_with_conflicts_is_replaced(api: HfApi, tmp_path: Path) -> None:
+    """Somebody edited on `main` what the request changes: it could not be merged, so a new one holds both."""
+    _publish(api, tmp_path, _candidate(tmp_path))
+    _propose(api, tmp_path, _candidate(tmp_path, b"weights 2"))
+    _edit(api, tmp_path, lambda text: f"{text}\nMy own words.\n")
+    done = _propose(api, tmp_path, _candidate(tmp_path, b"weights 2"))
+    assert (done.proposal, _pulls(api)) == (2, [2])
+    api.merge_pull_request(REPO, 2)
+    assert "My own words." in _readme(api, tmp_path)
+    assert _propose(api, tmp_path, _candidate(tmp_path, b"weights 2")).status == "unchanged"
+
+
 @pytest.mark.parametrize("lost", ["drop", "status"])
 def test_a_lost_answer_opens_one_request(api: HfApi, tmp_path: Path, faults: Plan, lost: Any) -> None:
     """The request was opened and its answer lost: the next look finds it."""
@@ -327,6 +364,57 @@ def test_files_that_no_proof_covers_are_not_kept(api: HfApi, tmp_path: Path, pat
         _publish(api, tmp_path, candidate, adopt=True)
     assert path in caught.value.message
     assert _publish(api, tmp_path, candidate, overwrite=True).manifest.version == "1.0.1"
+
+
+def test_a_file_of_somebody_at_a_new_path_is_not_replaced(api: HfApi, tmp_path: Path) -> None:
+    """A release that has a file for the first time finds one of that name: refused, until it is overwritten."""
+    candidate = _candidate(tmp_path)
+    _publish(api, tmp_path, candidate)
+    api.create_commit(REPO, [CommitOperationAdd("extra.json", b"mine")], commit_message="mine")
+    assert candidate.folder is not None
+    (candidate.folder / "extra.json").write_text("{}")
+    later = records.candidate(candidate.folder)
+    with pytest.raises(DriftError, match=r"where this release has its own: extra\.json"):
+        _publish(api, tmp_path, later)
+    assert _publish(api, tmp_path, later, overwrite=True).manifest.version == "1.1.0"
+
+
+@pytest.mark.parametrize("where", ["card", "config"])
+def test_what_looks_like_a_token_is_not_published(api: HfApi, tmp_path: Path, where: str) -> None:
+    """A token in a family's words, in a person's or in a small file stops the push before anything is sent."""
+    candidate = _candidate(tmp_path, note=f"Mirror with {TOKEN} please." if where == "card" else "A note.")
+    assert candidate.folder is not None
+    if where == "config":
+        (candidate.folder / "config.json").write_text(f'{{"model_type": "bert", "token": "{TOKEN}"}}')
+        candidate = records.candidate(candidate.folder)
+    with pytest.raises(CardError, match="looks like a token") as caught:
+        _publish(api, tmp_path, candidate)
+    assert TOKEN not in caught.value.message
+    assert not api.list_repo_refs(REPO).tags
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_published(
+    api: HfApi, tmp_path: Path, faults: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small files are sent by the bytes that were hashed, large ones under the digest that storage checks."""
+    candidate = _candidate(tmp_path)
+    assert candidate.folder is not None
+    monkeypatch.setattr(manifest, "_SMALL", 5000)
+    candidate = records.candidate(candidate.folder)
+    assert candidate.build.files["model.safetensors"].git_oid is None
+    assert candidate.folder is not None
+
+    def spoil(_: object) -> None:
+        assert candidate.folder is not None
+        for name in ("vocab.txt", "model.safetensors"):
+            (candidate.folder / name).write_bytes(b"x" * (candidate.folder / name).stat().st_size)
+
+    faults.add(Fault(method="POST", path="*/preupload/main", hook=spoil))
+    with pytest.raises(HubpushError):
+        _publish(api, tmp_path, candidate)
+    assert len(_commits(api)) == 1  # the Hub's own
+    records.write_folder(candidate.folder)
+    assert _publish(api, tmp_path, candidate).status == "published"
 
 
 # Limits ---------------------------------------------------------------------------------------------------------------

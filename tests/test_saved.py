@@ -169,6 +169,34 @@ def test_a_plan_whose_manifest_promises_other_files_is_refused(api: HfApi, tmp_p
         _apply(api, item.model_copy(update={"adds": adds}), tmp_path)
 
 
+@pytest.mark.parametrize("path", ["vocab.txt", "NOTES.md"])
+def test_a_plan_deletes_only_what_a_release_left_behind(api: HfApi, tmp_path: Path, path: str) -> None:
+    """An edited plan that would remove a file of the release, or somebody's, is refused."""
+    _publish(api, tmp_path, _candidate(tmp_path))
+    _foreign(api)
+    item = _planned(api, tmp_path, _candidate(tmp_path, note="Now with a note."))
+    with pytest.raises(DriftError, match="is not what was planned"):
+        _apply(api, item.model_copy(update={"deletes": (path,)}), tmp_path)
+    assert path in api.list_repo_files(REPO)
+
+
+def test_a_plan_for_a_pull_request_is_done_once(api: HfApi, tmp_path: Path) -> None:
+    """Applied twice there is one request with one commit, weights and all; and after its merge nothing is to do."""
+    _publish(api, tmp_path, _candidate(tmp_path))
+    item = _planned(api, tmp_path, _candidate(tmp_path, b"weights 2")).model_copy(update={"create_pr": True})
+
+    def apply() -> Published:
+        author = publish.author(api, REPO)
+        following = saved.following(item, tmp_path)
+        return publish.push(api, REPO, following, tmp_path / "cache", author=author, embedded=True)
+
+    first, second = apply(), apply()
+    assert (first.status, second.status, first.commit) == ("proposed", "proposed", second.commit)
+    api.merge_pull_request(REPO, 1)
+    assert apply().status == "unchanged"
+    assert len(list(api.get_repo_discussions(REPO))) == 1
+
+
 def test_only_the_tag_is_a_plan_too(api: HfApi, tmp_path: Path) -> None:
     """A release whose tag is missing is planned and applied; at another release that plan is stale."""
     done = _publish(api, tmp_path, _candidate(tmp_path))
@@ -238,3 +266,5 @@ def test_no_file_no_plan(tmp_path: Path) -> None:
         saved.load(tmp_path / "text.json")
     with pytest.raises(UsageError, match="cannot be written"):
         saved.write(tmp_path / "no" / "plan.json", saved.Saved(family="tinies", hub=None))
+    with pytest.raises(UsageError, match="is a directory"):
+        saved.write(Path(), saved.Saved(family="tinies", hub=None))
