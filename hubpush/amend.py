@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hubpush import publish, remote
 from hubpush.catalog import Family, Release
-from hubpush.errors import DriftError, UsageError
+from hubpush.errors import DriftError, HubRefusedError, UsageError
 from hubpush.manifest import NAME, Manifest, parse
 from hubpush.publish import Candidate, Next, Plan
 from hubpush.remote import Remote, look
@@ -138,8 +138,8 @@ def restored(manifest: Manifest, repo_id: str) -> Candidate:
 
 def _released(there: Remote, repo_id: str) -> Remote:
     if there.manifest is None:
-        raise DriftError(
-            f"{repo_id} is no repo that hubpush published" if there.exists else f"{repo_id} is not on the Hub",
-            hint="a typo, a private repo, or no token? `hubpush status` lists the repos of a family",
-        )
+        hint = "a typo, a private repo, or no token? `hubpush status` lists the repos of a family"
+        if not there.exists:
+            raise HubRefusedError(f"{repo_id} is not on the Hub, or not for this token", hint=hint)
+        raise DriftError(f"{repo_id} is no repo that hubpush published", hint=hint)
     return there

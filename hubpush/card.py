@@ -170,11 +170,9 @@ def context(
 
 
 def _withdrawn(history: tuple[Past, ...]) -> str | None:
-    """Versions that differ in their last number alone have the same converted files."""
-    same = history[-1].version.rpartition(".")[0]
-    return next(
-        (past.yanked for past in reversed(history) if past.yanked and past.version.startswith(f"{same}.")), None
-    )
+    """Why a version with the same converted files was yanked."""
+    same = history[-1].conversion
+    return next((past.yanked for past in reversed(history) if past.yanked and past.conversion == same), None)
 
 
 def pictures(build: Build) -> dict[str, bytes]:

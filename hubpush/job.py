@@ -397,6 +397,22 @@ def planned(job: Job, remote: Remote, step: publish.Plan, seconds: Mapping[str, 
     )
 
 
+def amendment(name: str, step: publish.Plan) -> Outcome:
+    """The outcome of a dry run of a rollback, a yank, or the end of a hold."""
+    return Outcome(
+        name=name,
+        repo_id=step.repo_id,
+        status="planned",
+        version=step.version,
+        bump=step.bump,
+        tag=f"v{step.version}",
+        parity=_parity_summary(step.manifest.build),
+        files={path: {"sha256": step.file(path).sha256, "size": step.file(path).size} for path in step.adds},
+        change=step.change,
+        deletes=step.deletes,
+    )
+
+
 def failed(name: str, repo_id: str, error: HubpushError, seconds: Mapping[str, float] | None = None) -> Outcome:
     """The outcome of a release that an error ended, or that has to wait for another run."""
     problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}

@@ -79,7 +79,16 @@ class Source(BaseModel):
 
 
 class Past(BaseModel):
-    """An earlier version, or this one, in the versions table; `yanked` says why nobody should use it."""
+    """An earlier version, or this one, in the versions table.
+
+    Attributes:
+        version: `X.Y.Z`.
+        date: Its day, UTC.
+        change: What changed, in words.
+        verdict: That of its parity.
+        yanked: Why nobody should use it.
+        conversion: Digest over the converted files, by which other versions of the same are known.
+    """
 
     model_config = _FROZEN
 
@@ -88,6 +97,7 @@ class Past(BaseModel):
     change: str
     verdict: str
     yanked: str | None = None
+    conversion: Sha256 | None = None
 
 
 def _known_architecture(name: str) -> str:
@@ -227,6 +237,11 @@ class Build(BaseModel):
     nonfinite: bool = False
     date: str
     hubpush: str
+
+    @property
+    def conversion(self) -> str:
+        """Digest over the converted files."""
+        return digest({path: file.sha256 for path, file in self.files.items()})
 
     def references(self) -> set[tuple[str, str | None]]:
         """What outputs were compared with: the names of the references, and which module or repo."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hubpush.model import Account
     from hubpush.tokenizer import Vocabulary
 
-Need = Literal["nothing", "held", "proposed", "tag", "card", "build"]
+Need = Literal["nothing", "held", "proposed", "close", "tag", "card", "build"]
 
 
 def survey(job: Job) -> tuple[Remote, Need]:
@@ -73,7 +73,8 @@ def decide(job: Job, remote: Remote) -> Need:
         of_proposal = replace(remote, tags=tags, manifest=proposal.manifest, drift=proposal.drift, proposals=())
         need = _decide(job, of_proposal)
         return "proposed" if need == "nothing" else need
-    return need
+    # A request that was overtaken is closed by a push, which has nothing else to do.
+    return "close" if need == "nothing" and remote.proposals else need
 
 
 def _decide(job: Job, remote: Remote) -> Need:
@@ -90,7 +91,7 @@ def _decide(job: Job, remote: Remote) -> Need:
     if remote.drift:
         of_card = (README, card.CHART)
         return "card" if all(path.startswith(of_card) for path in remote.drift) else "build"
-    if found.inputs != _recorded(job, found.build).inputs() or (found.kept and job.options.overwrite):
+    if found.inputs != _recorded(job, found.build).inputs():
         return "card"
     return "nothing" if found.tag in (remote.tags or {}) else "tag"
 
@@ -121,7 +122,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
                 waiting = standing(job, remote, "planned")
                 return replace(waiting, change="only the tag is missing", plan=item)
             recorded = proposal.manifest if proposal is not None else remote.manifest
-            if need in ("tag", "card") and recorded is not None:
+            if need in ("tag", "card", "close") and recorded is not None:
                 candidate = _recorded(job, recorded.build)
             else:
                 build = _build(job, remote, telling, seconds)
@@ -202,7 +203,11 @@ def why(job: Job, remote: Remote, need: Need) -> str | None:
     """What makes a release need something, in words."""
     found = remote.manifest
     if found is None:
-        return "there is no repo yet" if not remote.exists else "the repo holds no release of hubpush"
+        if need == "proposed" and (proposal := publish.open_proposal(remote)) is not None:
+            return f"v{proposal.manifest.version} waits in pull request {proposal.number}"
+        if remote.exists:
+            return "the repo holds no release of hubpush"
+        return "there is no repo yet, or it is private and this token does not see it"
     if remote.drift:
         return f"changed by somebody: {', '.join(remote.drift)}"
     if need == "build":
@@ -223,8 +228,8 @@ def why(job: Job, remote: Remote, need: Need) -> str | None:
 
 def at_rest(job: Job, remote: Remote, need: Need) -> Outcome | None:
     """The outcome of a release that needs nothing; None if there is something to do."""
-    if need in ("nothing", "held") and remote.manifest is not None:
-        return standing(job, remote, "unchanged" if need == "nothing" else "held")
+    if need == "held" or need == "nothing" or (need == "close" and job.options.dry_run):
+        return standing(job, remote, "held" if need == "held" else "unchanged")
     if need == "proposed" and (one := publish.open_proposal(remote)) is not None:
         name, repo_id = job.release.name, job.repo_id
         return settled(name, repo_id, one.manifest, "proposed", client(job), one.head, proposal=one.number)

@@ -39,6 +39,7 @@ from hubpush.remote import (
     Remote,
     drift_of,
     look,
+    part_of,
     read,
     stands,
     tree,
@@ -209,8 +210,10 @@ def require_untouched(remote: Remote, repo_id: str, *, adopt: bool = False) -> N
     if manifest is not None and remote.drift:
         proven = [path for path in remote.drift if not path.startswith(f"{README} (") or README not in files]
         if not adopt:
+            one = open_proposal(remote)
+            where = f", on main or in pull request {one.number}" if one is not None else ""
             raise DriftError(
-                f"{repo_id} was changed by somebody since {manifest.tag}: {', '.join(remote.drift)}",
+                f"{repo_id} was changed by somebody since {manifest.tag}{where}: {', '.join(remote.drift)}",
                 hint="look at the repo's history; --overwrite puts the release's own files back in a new version"
                 + ("" if proven else ", --adopt keeps what was written into the card"),
             )
@@ -219,8 +222,8 @@ def require_untouched(remote: Remote, repo_id: str, *, adopt: bool = False) -> N
                 f"{repo_id}: changed since {manifest.tag}, so that no proof holds for it: {', '.join(proven)}",
                 hint="--adopt takes over words of the card alone; --overwrite puts the release's own files back",
             )
-    one = open_proposal(remote)  # of a first release: what it holds is ours
-    proposed = {NAME, *one.manifest.files} if one is not None else set[str]()
+    first = open_proposal(remote)  # of a first release: what it holds is ours
+    proposed = {NAME, *first.manifest.files} if first is not None else set[str]()
     foreign = sorted(_OURS & files.keys() - proposed) if manifest is None else []
     if foreign:
         raise DriftError(
@@ -259,10 +262,11 @@ def plan(
     if not overwrite:
         require_untouched(remote, candidate.repo_id, adopt=adopt)
     kept = () if overwrite else _kept(remote, candidate, readme, adopt=adopt)
+    _require_not_yanked(remote, candidate)
     version, bump, change = _next_version(remote, build.files, build, adopt=adopt)
     change = candidate.reason or change
     _require_bump(candidate.repo_id, bump, version, change, max_bump)
-    past = Past(version=version, date=today, change=change, verdict=build.verdict)
+    past = Past(version=version, date=today, change=change, verdict=build.verdict, conversion=build.conversion)
     history = tuple(
         one.model_copy(update={"yanked": candidate.yanked.get(one.version, one.yanked)})
         for one in (old.history if old else ())
@@ -301,9 +305,15 @@ def plan(
         deletes=tuple(path for path in (old.files if old else ()) if path not in files and path in there),
         folder=candidate.folder,
         copied_from=candidate.copied_from,
-        replaced=remote.drift if overwrite else (),
+        replaced=_replaced(remote) if overwrite else (),
         kept=remote.drift if adopt else (),
     )
+
+
+def _replaced(remote: Remote) -> tuple[str, ...]:
+    """What a push that overwrites puts back: drift, and the parts that were kept until now."""
+    kept = remote.manifest.kept if remote.manifest is not None else ()
+    return tuple(dict.fromkeys([*remote.drift, *map(part_of, kept)]))
 
 
 def _require_no_stranger(remote: Remote, repo_id: str, files: Mapping[str, File]) -> None:
@@ -350,6 +360,20 @@ def _kept_front_matter(candidate: Candidate, readme: str | None, *, adopt: bool)
             hint="say it in the family file, keep it with --adopt, or replace it with --overwrite",
         )
     return ("front matter",) if lost else ()
+
+
+def _require_not_yanked(remote: Remote, candidate: Candidate) -> None:
+    """Check that a run does not bring back what was yanked; a rollback may, and its card says so."""
+    old = remote.manifest
+    if old is None or candidate.copied_from is not None or old.build.conversion == candidate.build.conversion:
+        return
+    for past in old.history:
+        if past.yanked and past.conversion == candidate.build.conversion:
+            raise DriftError(
+                f"{candidate.repo_id}: these very files were v{past.version}, which was yanked: {past.yanked}",
+                hint=f"convert something else; `hubpush rollback {candidate.repo_id} v{past.version}` brings them back"
+                " if the yank was wrong",
+            )
 
 
 def _require_no_secret(candidate: Candidate, readme: str) -> None:
@@ -441,7 +465,7 @@ def publish(
             return None
         for recorded in (manifest, *(proposal.manifest for proposal in remote.proposals)):
             one = _adopted(one, recorded)
-        if manifest is not None and _is_met(manifest, one, overwrite=overwrite) and not remote.drift:
+        if manifest is not None and _is_met(manifest, one) and not remote.drift:
             return None
         return plan_ahead(api, remote, one, cache, today, overwrite=overwrite, adopt=adopt, max_bump=max_bump)
 
@@ -584,18 +608,19 @@ def check_rights(api: HfApi, repo_id: str, remote: Remote, *, embedded: bool, cr
     with errors(repo_id):
         if remote.exists:
             api.auth_check(repo_id, write=not create_pr)
-        elif not embedded:
+        else:
             # One call for a family: the Hub limits this one strictly.
-            require_may_create(api.whoami(cache=True), owner, repo_id)
+            require_may_create(api.whoami(cache=True), owner, repo_id, embedded=embedded)
 
 
-def require_may_create(me: Mapping[str, Any], owner: str, repo_id: str) -> str:
+def require_may_create(me: Mapping[str, Any], owner: str, repo_id: str, *, embedded: bool = False) -> str:
     """Check that a token can make a repo, by what the Hub says of it.
 
     Args:
         me: The answer of `whoami`.
         owner: User or organisation that is to own the repo.
         repo_id: What the message calls it.
+        embedded: Whether the Hub is an embedded one, where anybody may own what is not there yet.
 
     Returns:
         Whose token it is and what it may, in words.
@@ -607,10 +632,16 @@ def require_may_create(me: Mapping[str, Any], owner: str, repo_id: str) -> str:
     name = str(me.get("name"))
     role, owners = token.get("role", "unknown"), {name, *(str(one.get("name")) for one in me.get("orgs", []))}
     words = f"the token of {name} (role {role})"
-    if owner not in owners:
+    in_org = next((str(one.get("roleInOrg")) for one in me.get("orgs", []) if one.get("name") == owner), None)
+    if owner not in owners and not embedded:
         raise HubRefusedError(
             f"{words}: {name} is no member of {owner}, so {repo_id} cannot be created",
             hint=f"use a token of a member with write rights; this one has: {', '.join(sorted(owners))}",
+        )
+    if in_org == "read":
+        raise HubRefusedError(
+            f"{words}: {name} only reads in {owner}, so {repo_id} cannot be created",
+            hint=f"ask {owner} for the role contributor or write, or to create the repo",
         )
     if role == "read":
         raise HubRefusedError(
@@ -723,9 +754,9 @@ def _from_disk(place: Path, path: str, file: File) -> CommitOperationAdd:
     return operation
 
 
-def _is_met(manifest: Manifest, candidate: Candidate, *, overwrite: bool) -> bool:
+def _is_met(manifest: Manifest, candidate: Candidate) -> bool:
     """Whether a manifest is that of a candidate, by its inputs."""
-    return manifest.inputs == candidate.inputs() and not (overwrite and manifest.kept)
+    return manifest.inputs == candidate.inputs()
 
 
 def _is_proposed(proposal: Proposal, step: Plan) -> bool:
@@ -832,8 +863,12 @@ def _next_version(
     if added := [path for path in files if path not in before]:
         return f"{major}.{minor + 1}.0", "minor", f"added {', '.join(added)}"
     if remote.drift:
-        done = "kept as somebody wrote it:" if adopt else "put back"
-        return f"{major}.{minor}.{patch + 1}", "patch", f"{done} {', '.join(remote.drift)}"
+        what = (
+            f"kept as somebody wrote it: {', '.join(remote.drift)}"
+            if adopt
+            else f"put back {', '.join(_replaced(remote))}"
+        )
+        return f"{major}.{minor}.{patch + 1}", "patch", what
     why = "parity recorded" if old.build.verdict != build.verdict else "model card"
     return f"{major}.{minor}.{patch + 1}", "patch", why
 

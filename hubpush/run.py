@@ -21,7 +21,7 @@ from typing import Any
 from hubpush import card, catalog, publish, saved, source
 from hubpush.catalog import Family
 from hubpush.client import Bounds
-from hubpush.errors import CatalogError, DriftError, HubpushError, SourceError, UsageError, redact
+from hubpush.errors import CatalogError, DriftError, HubpushError, HubRefusedError, SourceError, UsageError, redact
 from hubpush.job import Job, Outcome, Tell, client, client_of, failed, folder_of, settled
 from hubpush.pipeline import Need, at_rest, carry, locked, survey, why
 from hubpush.upload import die_with_parent
@@ -251,7 +251,7 @@ def _too_many(needed: Sequence[Job], changing: int) -> dict[str, HubpushError]:
     if most is None or changing <= most:
         return {}
     error = DriftError(
-        f"{changing} repos would change, and --max-changes is {most}: nothing was touched",
+        f"{changing} repo{'s' * (changing != 1)} would change, and --max-changes is {most}: nothing was touched",
         hint="look at the plan (--dry-run); if it is meant, run again with a higher --max-changes",
     )
     return {job.release.name: error for job in needed}
@@ -320,18 +320,24 @@ def standings(jobs: Sequence[Job]) -> list[Standing]:
 def _standing(job: Job) -> Standing:
     try:
         # Drift is what is asked for here, so it is nothing to stop at.
-        remote, need = survey(replace(job, options=replace(job.options, overwrite=True)))
+        asking = replace(job, options=replace(job.options, overwrite=True, create_pr=True))
+        try:
+            remote, need = survey(asking)
+        except HubRefusedError:  # without a token of a person nobody's requests can be looked for
+            remote, need = survey(replace(asking, options=replace(asking.options, create_pr=False)))
         reason = why(job, remote, need)
     except HubpushError as error:
         return Standing(job.release.name, job.repo_id, "unknown", None, redact(error.message), error.exit_code)
     found = remote.manifest
-    state = {"nothing": "up-to-date", "held": "held", "proposed": "proposed"}.get(need, "outdated")
+    state = {"nothing": "up-to-date", "close": "up-to-date", "held": "held", "proposed": "proposed"}.get(
+        need, "missing" if found is None else "outdated"
+    )
     if remote.drift and need != "held":
         state = "drifted"
     return Standing(
         job.release.name,
         job.repo_id,
-        "missing" if found is None else state,
+        state,
         found.tag if found is not None else None,
         reason,
     )

@@ -205,7 +205,7 @@ def _step(item: Item, bump: Bump, folder: Path, remote: Remote) -> Plan:
         made, converted = folder / path, folder / "model" / path
         place = made if made.is_file() else converted
         if not place.is_file() or describe(place) != file:
-            wrong.append(path)
+            wrong.append(path if place.is_file() else f"{path} (not there)")
         elif place == made:
             generated[path] = made.read_bytes()
     if not wrong:

@@ -101,6 +101,9 @@ def summary(outcomes: Sequence[Outcome], family: str, hub: str | None, mode: For
     for outcome in outcomes:
         for known in (outcome.parity or {}).get("known", ()):
             say(f"Known to differ: {outcome.name} from {known}; the card says why, and by how much")
+    for outcome in outcomes:
+        if outcome.status == "held":
+            say(f"Held: {outcome.name}: nothing is published before `hubpush unhold {outcome.repo_id}`")
     left = [outcome for outcome in outcomes if outcome.status == "deferred"]
     for outcome in outcomes:
         if outcome.error and outcome.status != "deferred":

@@ -630,9 +630,8 @@ def _check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
             f"{name} is not the pinned source:\n"
             f"  pinned sha256 {pin.sha256}{pinned}\n"
             f"  found  sha256 {sha256} ({size:,} bytes)",
-            hint="nothing was converted; fetch it again, or, if the change is meant, write it to the lock beside the"
-            f" family file (NAME.toml has NAME.lock.json), in `sources` under the source's name:"
-            f' {{"size": {size}, "sha256": "{sha256}"}}; docs/family-files.md shows the form',
+            hint="nothing was converted; fetch it again, or, if the change is meant, accept it with"
+            " `hubpush pin MODEL --family FILE` and review what that writes to the lock",
         )
 
 

@@ -146,6 +146,20 @@ def test_a_yank_says_so_on_the_card_and_moves_no_tag(api: HfApi, tmp_path: Path)
     assert "**Yanked:**" in card
 
 
+def test_yanked_files_do_not_come_back_unseen(api: HfApi, tmp_path: Path) -> None:
+    """Yanked, rolled back, hold lifted: a run that would publish the very files again is refused; a rollback warns."""
+    _publish(api, tmp_path, b"weights 1")
+    _publish(api, tmp_path, b"weights 2")
+    _yank(api, "v2.0.0", "trained on the test set", tmp_path)
+    _rollback(api, "v1.0.0", tmp_path)
+    _unhold(api, tmp_path)
+    with pytest.raises(DriftError, match=r"these very files were v2\.0\.0, which was yanked: trained on the test set"):
+        _publish(api, tmp_path, b"weights 2")
+    assert _publish(api, tmp_path, b"weights 3").manifest.version == "4.0.0"
+    assert _rollback(api, "v2.0.0", tmp_path).manifest.version == "5.0.0"
+    assert "> **Caution:** these weights were yanked: trained" in _served(api, "README.md", "main", tmp_path).decode()
+
+
 @pytest.mark.parametrize(
     ("act", "error", "words"),
     [

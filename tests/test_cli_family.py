@@ -183,7 +183,9 @@ def test_a_family_is_proposed_merged_and_tagged(after: Workshop) -> None:
     again = after.main_job("--create-pr", "--json")
     assert {row["status"] for row in _rows(again).values()} == {"proposed"}
     assert all(not row["seconds"] for row in _rows(again).values())
-    assert {row["state"] for row in _status(after).values()} == {"outdated"}
+    rows = _status(after)
+    assert {(row["state"], row["version"]) for row in rows.values()} == {("proposed", "v1.0.0")}
+    assert rows["tiny-a"]["reason"] == "v1.0.1 waits in pull request 1"
     with localhub.serve(after.hub) as url:
         api = HfApi(endpoint=url, token="embedded")
         for repo_id in before:
@@ -193,6 +195,17 @@ def test_a_family_is_proposed_merged_and_tagged(after: Workshop) -> None:
     rows = _rows(after.main_job("--create-pr", "--json"))
     assert {(row["status"], row["version"]) for row in rows.values()} == {("unchanged", "1.0.1")}
     assert {row["state"] for row in _status(after).values()} == {"up-to-date"}
+
+
+def test_a_request_that_was_overtaken_is_closed_by_the_next_run(after: Workshop) -> None:
+    """The same facts were published without a request: the next run with --create-pr closes what was left open."""
+    edit(after.family, 'name = "tiny-a"', 'name = "tiny-a"\nnote = "Now with a note."')
+    after.main_job("--create-pr", "tiny-a")
+    after.main_job("tiny-a")
+    assert _rows(after.main_job("--create-pr", "tiny-a", "--json"))["tiny-a"]["status"] == "unchanged"
+    with localhub.serve(after.hub) as url:
+        api = HfApi(endpoint=url, token="embedded")
+        assert [one.status for one in api.get_repo_discussions("acme/tiny-a")] == ["closed"]
 
 
 def test_a_plan_of_a_pull_request_is_applied_as_one(after: Workshop) -> None:

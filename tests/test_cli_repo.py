@@ -17,7 +17,7 @@ def test_back_and_forth(after: Workshop) -> None:
     result = after.run("rollback", REPO, "v1.0.0", *after.places())
     assert result.code == 0
     assert "v3.0.0" in result.out
-    assert f"no run publishes to {REPO} before `hubpush unhold {REPO}`" in result.err
+    assert f"no run publishes to {REPO} before `hubpush unhold {REPO}" in result.err
     held = after.main_job("--no-parity", "tiny-a")
     assert (held.code, "held" in held.out) == (0, True)
     assert after.run("unhold", REPO, *after.places(), "--json").code == 0
@@ -47,6 +47,22 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(after: Workshop, command: 
     assert heads(after.hub) == before
 
 
+def test_a_dry_run_in_json_is_json(after: Workshop) -> None:
+    """--dry-run --json prints the plan as the main job does, and an empty list where nothing is to do."""
+    result = after.run("rollback", REPO, "v1.0.0", *after.places(), "--dry-run", "--json")
+    (row,) = json.loads(result.out)["releases"]
+    assert (row["status"], row["version"], "README.md" in row["files"]) == ("planned", "1.0.1", True)
+    result = after.run("unhold", REPO, *after.places(), "--dry-run", "--json")
+    assert json.loads(result.out)["releases"] == []
+
+
+def test_what_to_type_next_can_be_pasted(after: Workshop) -> None:
+    """The end of a hold names the Hub that was meant; a held run says how the hold is lifted."""
+    result = after.run("rollback", REPO, "v1.0.0", *after.places())
+    assert f"`hubpush unhold {REPO} --hub {after.hub}`" in result.err
+    assert f"`hubpush unhold {REPO}`" in after.main_job("tiny-a").err
+
+
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
@@ -54,7 +70,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(after: Workshop, command: 
         (["rollback", REPO, "v9.9.9"], 2, "its versions: v1.0.0"),
         (["yank", REPO, "v9.9.9", "--reason", "x"], 2, "its versions: v1.0.0"),
         (["yank", REPO, "v1.0.0"], 2, "--reason"),
-        (["unhold", "acme/nothing"], 19, "is not on the Hub"),
+        (["unhold", "acme/nothing"], 17, "is not on the Hub"),
         (["rollback", REPO, "v1.0.0", "--hub", "./typo"], 2, "does not exist"),
     ],
 )

@@ -340,8 +340,19 @@ def test_overwrite_ends_what_was_kept_and_the_commit_says_so(api: HfApi, tmp_pat
     assert done.manifest.kept == ()
     assert "## Versions" in _readme(api, tmp_path)
     newest = next(iter(api.list_repo_commits(REPO)))
+    assert newest.title.startswith("hubpush v1.0.2: put back README.md (versions)")
     assert "Overwritten, changed by somebody since the last version: README.md (versions)" in newest.message
     assert _publish(api, tmp_path, candidate, overwrite=True).status == "unchanged"
+
+
+def test_overwrite_leaves_kept_words_where_nothing_was_changed(api: HfApi, tmp_path: Path) -> None:
+    """--overwrite, typed for the sake of another repo of the family, takes no adopted words away here."""
+    candidate = _candidate(tmp_path)
+    _publish(api, tmp_path, candidate)
+    _edit(api, tmp_path, lambda text: text.replace("## Versions", "## My releases"))
+    _publish(api, tmp_path, candidate, adopt=True)
+    assert _publish(api, tmp_path, candidate, overwrite=True).status == "unchanged"
+    assert "## My releases" in _readme(api, tmp_path)
 
 
 def test_kept_words_are_not_taken_over_to_another_conversion(api: HfApi, tmp_path: Path) -> None:
@@ -441,6 +452,7 @@ def test_a_version_rises_by_no_more_than_it_may(
 @pytest.mark.parametrize(
     ("token", "words"),
     [
+        ({"role": "write"}, "only reads in acme"),
         ({"role": "read"}, "only reads"),
         ({"role": "fineGrained", "fineGrained": {"scoped": []}}, "may on acme: nothing"),
         (
@@ -456,10 +468,12 @@ def test_a_version_rises_by_no_more_than_it_may(
 )
 def test_a_token_that_cannot_create_is_told_before_anything_is_built(token: dict[str, Any], words: str) -> None:
     """By its role and scopes, as the Hub's `whoami` lists them (recorded shapes)."""
-    me = {"name": "me", "orgs": [{"name": "acme"}], "auth": {"accessToken": token}}
+    in_org = {"name": "acme", **({"roleInOrg": "read"} if words == "only reads in acme" else {})}
+    me = {"name": "me", "orgs": [in_org], "auth": {"accessToken": token}}
     with pytest.raises(HubRefusedError, match=words):
         publish.require_may_create(me, "acme", "acme/x")
     rights = {"scoped": [{"entity": {"type": "org", "name": "acme"}, "permissions": ["repo.write"]}]}
+    me["orgs"] = [{"name": "acme", "roleInOrg": "contributor"}]
     good = {**me, "auth": {"accessToken": {"role": "fineGrained", "fineGrained": rights}}}
     assert "repo.write" in publish.require_may_create(good, "acme", "acme/x")
     assert publish.require_may_create({**me, "auth": {"accessToken": {"role": "write"}}}, "acme", "acme/x")

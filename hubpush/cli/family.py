@@ -65,7 +65,7 @@ class Bumps(StrEnum):
         "hubpush convert-and-upload --family mine.toml --org my-org --source /mnt/archives --jobs 2",
         "hubpush convert-and-upload --source all_bert_models.zip --org my-org    # a zip of the family's zips",
         "hubpush convert-and-upload --org my-org --plan plan.json    # build all, push nothing",
-        "hubpush convert-and-upload --apply plan.json                # push exactly that, or nothing",
+        "hubpush convert-and-upload --apply plan.json                # push exactly that",
         "hubpush convert-and-upload --org my-org --max-bump patch --max-changes 5    # unattended",
         "hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0",
         "hubpush convert-and-upload --source ./out/model.ckpt-343 --config ./base/bert_config.json \\",
@@ -108,7 +108,12 @@ def convert_and_upload(
         Path | None, typer.Option("--plan", metavar="FILE", help="A dry run that also writes its plan to a file.")
     ] = None,
     apply: Annotated[
-        Path | None, typer.Option("--apply", metavar="FILE", help="Push exactly this plan, or refuse; with its --work.")
+        Path | None,
+        typer.Option(
+            "--apply",
+            metavar="FILE",
+            help="Push exactly what a plan says; a repo that changed since is refused. With its --work.",
+        ),
     ] = None,
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Open a pull request, or update ours; after its merge run again to tag.")
@@ -243,7 +248,8 @@ def convert_and_upload(
             items = tuple(outcome.plan for outcome in outcomes if outcome.plan is not None)
             address = None if embedded else job.client(todo[0]).endpoint
             saved.write(plan, saved.Saved(family=todo[0].family.name, hub=address, releases=items))
-            show.say(f"{plan}: {len(items)} of {len(todo)} repos; to push it: {_applying(plan, work, hub)}")
+            what = f"to push it: {_applying(plan, work, hub)}" if items else "nothing to do"
+            show.say(f"{plan}: {len(items)} of {len(todo)} repos; {what}")
     _finish(outcomes, todo[0].family.name, hub, mode, dry_run=options.dry_run)
 
 

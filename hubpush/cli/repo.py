@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -190,26 +191,30 @@ def _amended(
     from hubpush import job, publish, remote, run
 
     _require_repo(repo_id)
+    name, cache = repo_id.partition("/")[2], work / "hub-cache"
     with run.hub(hub, make=False) as (endpoint, embedded):
         api = job.client_of(endpoint, embedded=embedded, repo_id=repo_id)
-        cache = work / "hub-cache"
         following = step(api, cache, today())
-        name = repo_id.partition("/")[2]
         if dry_run:
-            plan = following(remote.look(api, repo_id, cache))
+            there = remote.look(api, repo_id, cache)
+            plan = following(there)
             if plan is None:
                 show.say(f"{repo_id}: nothing to do")
-            else:
-                show.plan(plan)
+            if mode is not Format.json:
+                show.plan(plan) if plan is not None else None
+                return
+            planned = [] if plan is None else [job.amendment(name, plan)]
+            show.summary(planned, there.manifest.family if there.manifest else "", hub, mode, dry_run=True)
             return
         done = publish.push(api, repo_id, following, cache, embedded=embedded)
         status: Status = "published" if done.bump else "unchanged"
         outcome = job.settled(name, repo_id, done.manifest, status, api, done.commit, bump=done.bump)
     if hub is not None and "://" not in hub:
         outcome = dataclasses.replace(outcome, url=None)
-    show.summary([outcome], done.manifest.family, hub, mode, dry_run=False)
+    show.summary([dataclasses.replace(outcome, assumed=())], done.manifest.family, hub, mode, dry_run=False)
     if done.manifest.hold:
-        show.say(f"A hold is set: no run publishes to {repo_id} before `hubpush unhold {repo_id}`")
+        where = "" if hub is None else f" --hub {shlex.quote(hub)}"
+        show.say(f"A hold is set: no run publishes to {repo_id} before `hubpush unhold {repo_id}{where}`")
 
 
 @app.command(
