@@ -362,7 +362,7 @@ def _publish(url: str, work: Path, wanted: Wanted, mode: str, silence: float, ga
 
     client.bound(client.Bounds(connect=1, silence=silence, wait=2))  # what a stall costs
     _http.time.sleep = lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.01))  # type: ignore[attr-defined]
-    publish._PAUSE = 0.0
+    publish.PAUSE = 0.0
     if wanted.bug:
         BUGS[wanted.bug](setattr)
     candidate = wanted.candidate(work / "model")

@@ -63,7 +63,17 @@ def rollback(
     return following
 
 
-def yank(api: HfApi, repo_id: str, tag: str, reason: str, cache: Path, today: str) -> Next:
+def yank(
+    api: HfApi,
+    repo_id: str,
+    tag: str,
+    reason: str,
+    cache: Path,
+    today: str,
+    *,
+    overwrite: bool = False,
+    adopt: bool = False,
+) -> Next:
     """A release of the card that says that a version should not be used, and why. Its tag stays where it is.
 
     Raises:
@@ -91,12 +101,12 @@ def yank(api: HfApi, repo_id: str, tag: str, reason: str, cache: Path, today: st
         wanted = replace(
             restored(now, repo_id), hold=now.hold, yanked={version: reason}, reason=f"v{version} yanked: {reason}"
         )
-        return publish.plan_ahead(api, there, wanted, cache, today)
+        return publish.plan_ahead(api, there, wanted, cache, today, overwrite=overwrite, adopt=adopt)
 
     return following
 
 
-def unhold(api: HfApi, repo_id: str, cache: Path, today: str) -> Next:
+def unhold(api: HfApi, repo_id: str, cache: Path, today: str, *, overwrite: bool = False, adopt: bool = False) -> Next:
     """A release of the card alone that lifts the hold: the next run publishes again.
 
     Raises:
@@ -109,7 +119,7 @@ def unhold(api: HfApi, repo_id: str, cache: Path, today: str) -> Next:
         if now is None or not now.hold:
             return None
         wanted = replace(restored(now, repo_id), reason="the hold is lifted")
-        return publish.plan_ahead(api, there, wanted, cache, today)
+        return publish.plan_ahead(api, there, wanted, cache, today, overwrite=overwrite, adopt=adopt)
 
     return following
 

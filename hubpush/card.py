@@ -226,20 +226,32 @@ def check_facts(release: Release) -> None:
         )
 
 
-def render(context: Context, existing: str | None = None, kept: Collection[str] = ()) -> str:
+def sections(context: Context) -> list[str]:
+    """Names of the sections of a card, in order; one that renders to nothing is left out of it."""
+    return _render("card.md.jinja", _values(context)).split()
+
+
+def _values(context: Context) -> dict[str, Any]:
+    return {field.name: getattr(context, field.name) for field in dataclasses.fields(context)}
+
+
+def render(
+    context: Context, existing: str | None = None, kept: Collection[str] = (), ours: Collection[str] = ()
+) -> str:
     """The whole README.md.
 
     Args:
         context: What the templates see.
-        existing: The README.md that stands on the Hub; text in it outside of the markers is kept.
+        existing: The README.md that stands on the Hub; text in it outside of the generated parts is kept.
         kept: Generated parts that stay as they stand in it, or that stay removed.
+        ours: Names of the parts that an earlier version generated.
 
     Raises:
         CardError: A template is wrong, or the metadata is.
     """
-    values = {field.name: getattr(context, field.name) for field in dataclasses.fields(context)}
+    values, names = _values(context), sections(context)
     regions = {}
-    for name in _render("card.md.jinja", values).split():
+    for name in names:
         text = _render(f"sections/{name}.md.jinja", values).strip()
         if text:
             # A text from a family file or a manifest must not end a region: what follows would count as a person's.
@@ -249,7 +261,7 @@ def render(context: Context, existing: str | None = None, kept: Collection[str] 
     there = {found["name"]: found.group() for found in _REGION.finditer(body_there)}
     regions = {name: there.get(name, "") if name in kept else region for name, region in regions.items()}
     regions |= {name: there[name] for name in kept if name in there}
-    body = merge({name: region for name, region in regions.items() if region}, existing)
+    body = merge({name: region for name, region in regions.items() if region}, existing, {*names, *ours})
     matter = front_matter(Release.model_validate(context.release), context.model["architecture"], context.pipeline_tag)
     yaml = (yaml_there or "") if "front matter" in kept else metadata.write_front_matter(matter)
     text = f"---\n{yaml.rstrip()}\n---\n\n{body}\n"
@@ -262,20 +274,24 @@ def render(context: Context, existing: str | None = None, kept: Collection[str] 
     return text
 
 
-def merge(regions: Mapping[str, str], existing: str | None) -> str:
+def merge(regions: Mapping[str, str], existing: str | None, ours: Collection[str]) -> str:
     """Generated regions, in order, with a person's text kept behind the region that it stood behind.
 
     Text that stood before the first region, or in a card without markers, goes to the end: the generated title and
-    verdict come first.
+    verdict come first. Regions of names that are not `ours` are a person's text; of ours that lost their other end the
+    markers go, since they would be taken for the begin or the end of a new one.
     """
+    stray = re.compile(rf"<!-- hubpush:(?:begin|end) (?:{'|'.join(map(re.escape, ours))}) -->\n?")
     kept: dict[str | None, list[str]] = {}
     if existing is not None:
         _, body = metadata.split_front_matter(existing)
         behind, position = None, 0
         for found in _REGION.finditer(body):
-            kept.setdefault(behind, []).append(body[position : found.start()].strip("\n"))
+            if found["name"] not in ours:
+                continue
+            kept.setdefault(behind, []).append(stray.sub("", body[position : found.start()]).strip("\n"))
             behind, position = found["name"], found.end()
-        kept.setdefault(behind, []).append(body[position:].strip("\n"))
+        kept.setdefault(behind, []).append(stray.sub("", body[position:]).strip("\n"))
     parts: list[str] = []
     for name, region in regions.items():
         parts += [region, *(text for text in kept.pop(name, []) if text.strip())]
@@ -284,9 +300,14 @@ def merge(regions: Mapping[str, str], existing: str | None) -> str:
 
 
 def generated(text: str) -> dict[str, str]:
-    """Digests of the generated parts of a card: `front matter` and every region; a change in them is drift."""
+    """Digests of the generated parts of a card: `front matter` and every region; a change in them is drift.
+
+    A region that is there twice is no more what it was.
+    """
     yaml, body = metadata.split_front_matter(text)
-    parts = {"front matter": yaml or "", **{found["name"]: found.group() for found in _REGION.finditer(body)}}
+    parts = {"front matter": yaml or ""}
+    for found in _REGION.finditer(body):
+        parts[found["name"]] = parts.get(found["name"], "") + found.group()
     return {name: hashlib.sha256(part.encode()).hexdigest() for name, part in parts.items()}
 
 

@@ -14,6 +14,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -365,10 +366,23 @@ def load_lock(path: Path) -> Lock:
 
 
 def write_lock(path: Path, lock: Lock) -> None:
-    """Write a lock file, sorted, so that a change reads well in review."""
+    """Write a lock file whole or not at all, sorted, so that a change reads well in review.
+
+    Raises:
+        CatalogError: It cannot be written there.
+    """
     data = lock.model_dump(exclude_none=True)
     data["sources"] = dict(sorted(data["sources"].items()))
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8", newline="\n")
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise CatalogError(
+            f"the lock {path} cannot be written: {error.strerror}", hint="check the path and the disk"
+        ) from None
 
 
 def select(family: Family, patterns: Iterable[str]) -> tuple[Release, ...]:

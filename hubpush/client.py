@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hubpush.errors import CardError, HubpushError, HubRefusedError, HubUnavailableError, redact
+from hubpush.errors import CardError, HubpushError, HubRefusedError, HubUnavailableError, SourceError, redact
 
 if TYPE_CHECKING:
     import httpx2
@@ -173,6 +173,13 @@ def require_time(bounds: Bounds) -> None:
     """
     if remaining(bounds) <= 0:
         raise DeferredError("the deadline of this run is over", hint=_LATER.format("with more time, or later"))
+
+
+def late(error: HubpushError, bounds: Bounds) -> HubpushError:
+    """What an error is after the deadline: a wait that it cut short is no fault of a Hub or a server."""
+    if isinstance(error, HubUnavailableError | SourceError) and remaining(bounds) <= 0:
+        return DeferredError("the deadline of this run is over", hint=_LATER.format("with more time, or later"))
+    return error
 
 
 def _require_other(response: httpx2.Response) -> None:

@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -136,6 +137,8 @@ def _disk(work: Path, todo: list[job.Job]) -> Check:
     """Whether the work directory can be used, and what is free there."""
     try:
         work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work):
+            pass
         free = f"{shutil.disk_usage(work).free / 1e9:,.1f} GB free in {work}"
     except OSError as error:
         return Check("disk", f"{work}: {error.strerror}", SourceError.exit_code, "give another directory: --work DIR")

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from hubpush import __version__, card, catalog, manifest, parity, publish, saved, source
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture
 from hubpush.catalog import Pin, Release
-from hubpush.client import Bounds, require_time
+from hubpush.client import AgainError, Bounds, late, require_time
 from hubpush.errors import HubpushError, HubUnavailableError, SourceError
 from hubpush.job import Job, Outcome, Status, Tell, client, failed, planned, settled
 from hubpush.manifest import Build
@@ -48,9 +48,7 @@ def survey(job: Job) -> tuple[Remote, Need]:
     """
     options = job.options
     try:
-        api = client(job)
-        author = publish.author(api, job.repo_id) if options.create_pr else None
-        there = look(api, job.repo_id, job.work / "hub-cache", author=author)
+        there = _looked(job)
     except HubUnavailableError:
         if not options.dry_run or job.embedded:
             raise
@@ -60,6 +58,20 @@ def survey(job: Job) -> tuple[Remote, Need]:
     if not (options.overwrite or is_held):
         publish.require_untouched(there, job.repo_id, adopt=options.adopt)
     return there, decide(job, there)
+
+
+def _looked(job: Job) -> Remote:
+    """A look that takes a bad moment of the Hub for one: it is tried three times."""
+    for pause in (publish.PAUSE, 3 * publish.PAUSE, None):
+        try:
+            api = client(job)
+            author = publish.author(api, job.repo_id) if job.options.create_pr else None
+            return look(api, job.repo_id, job.work / "hub-cache", author=author)
+        except AgainError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def decide(job: Job, remote: Remote) -> Need:
@@ -82,7 +94,8 @@ def _decide(job: Job, remote: Remote) -> Need:
     if found is None:
         return "build"
     if found.hold:
-        return "held"
+        # A rollback that died before its tag is healed too.
+        return "held" if found.tag in (remote.tags or {}) or remote.drift else "tag"
     sha256 = _known_digest(job, found)
     if sha256 is None or not _is_of(found.build, job, sha256):
         return "build"
@@ -169,7 +182,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
             )
             return replace(outcome, memory=peak_memory())
     except HubpushError as error:
-        return failed(job.release.name, job.repo_id, error, seconds)
+        return failed(job.release.name, job.repo_id, late(error, options.bounds), seconds)
     except OSError as error:
         # What a station does not explain itself: a full disk, a work directory without permission.
         trouble = HubpushError(f"{error}", hint="check the disk, and the permissions of --work")
@@ -480,7 +493,10 @@ def _build(job: Job, remote: Remote, tell: Tell, seconds: dict[str, float]) -> B
         tell(name, "fetch", done / total if total else None)
 
     with _timed("fetch", job, tell, seconds):
-        archive = source.fetch(job.location(), job.work / "downloads", _pin(job, remote.manifest), fetching, job.texts)
+        archive = source.fetch(
+            *(job.location(), job.work / "downloads", _pin(job, remote.manifest), fetching, job.texts),
+            until=options.bounds.until,
+        )
     if (earlier := _remembered(job, archive.sha256)) is not None:
         return earlier
     with _timed("fetch", job, tell, seconds):
@@ -578,14 +594,14 @@ def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
         return job.pin.sha256
     if not isinstance(location := job.location(), str):
         return source.fetch(location, job.work / "downloads", texts=job.texts).sha256
-    if not job.is_pinned_by_hub and not _is_still(location, found.build.source):
-        return source.fetch(location, job.work / "downloads").sha256
+    if not job.is_pinned_by_hub and not _is_still(location, found.build.source, job.options.bounds.until):
+        return source.fetch(location, job.work / "downloads", until=job.options.bounds.until).sha256
     return found.build.source.sha256 if found.build.source.name == _source_name(job) else None
 
 
-def _is_still(url: str, found: manifest.Source) -> bool:
+def _is_still(url: str, found: manifest.Source, until: float | None) -> bool:
     """Whether a server says, by ETag and size, that it has what was converted."""
-    tag, size = source.version_of(url)
+    tag, size = source.version_of(url, until)
     return tag is not None and tag == found.etag and size in (None, found.size)
 
 

@@ -52,10 +52,11 @@ if TYPE_CHECKING:
     Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
 _ATTEMPTS = 6  # that may end in trouble
+_DATES = 100_000  # numbers in somebody's tags from which they count no versions
 _STEPS = 24  # of a push in all: a Hub that takes everything and shows nothing ends it
 # What a release consists of, README.md aside: in a repo without a manifest these are somebody else's.
 _OURS = frozenset({NAME, "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"})
-_PAUSE = 1.0
+PAUSE = 1.0
 """Seconds before the first new attempt after a Hub that failed; doubled each time. Tests set it to 0."""
 
 Bump = Literal["first", "major", "minor", "patch"]
@@ -263,6 +264,8 @@ def plan(
         require_untouched(remote, candidate.repo_id, adopt=adopt)
     kept = () if overwrite else _kept(remote, candidate, readme, adopt=adopt)
     _require_not_yanked(remote, candidate)
+    if not overwrite:
+        _require_same_release(old, candidate)
     version, bump, change = _next_version(remote, build.files, build, adopt=adopt)
     change = candidate.reason or change
     _require_bump(candidate.repo_id, bump, version, change, max_bump)
@@ -274,7 +277,11 @@ def plan(
     context = card.context(
         candidate.family, candidate.release, candidate.repo_id, candidate.command, build, (*history, past)
     )
-    text = card.render(context, readme, kept)
+    ours = {
+        name for one in (old, *(p.manifest for p in remote.proposals)) if one is not None for name in one.card_parts
+    }
+    text = card.render(context, readme, kept, ours)
+    names = {"front matter", *card.sections(context), *ours}
     generated = {README: text.encode(), **card.pictures(build)}
     _require_no_secret(candidate, text)
     files = {**build.files, **{path: describe_bytes(content) for path, content in generated.items()}}
@@ -285,7 +292,7 @@ def plan(
         inputs=candidate.inputs(),
         build=build,
         files=files,
-        card_parts=card.generated(text),
+        card_parts={name: digest for name, digest in card.generated(text).items() if name in names},
         history=(*history, past),
         hold=candidate.hold,
         kept=kept,
@@ -360,6 +367,18 @@ def _kept_front_matter(candidate: Candidate, readme: str | None, *, adopt: bool)
             hint="say it in the family file, keep it with --adopt, or replace it with --overwrite",
         )
     return ("front matter",) if lost else ()
+
+
+def _require_same_release(old: Manifest | None, candidate: Candidate) -> None:
+    """Check that two families, or two checkpoints of one name, do not take turns in a repo."""
+    if old is None or old.build.weights_inputs == candidate.build.weights_inputs:
+        return
+    there, here = (old.family, old.release), (candidate.family.name, candidate.release.name)
+    if there != here:
+        raise DriftError(
+            f"{candidate.repo_id} holds the release {there[1]} of {there[0]}, and this is {here[1]} of {here[0]}",
+            hint="publish under another name; if this one takes its place, say so with --overwrite",
+        )
 
 
 def _require_not_yanked(remote: Remote, candidate: Candidate) -> None:
@@ -515,6 +534,7 @@ def push(
         CardError: The card cannot be rendered, or the Hub does not accept it.
     """
     bump: Bump | None = None
+    planned: Manifest | None = None
     landed = ""
     troubles: list[AgainError] = []
     given_up: list[str] = []
@@ -528,6 +548,7 @@ def push(
         try:
             remote = look(api, repo_id, cache, author=author)
             if not remote.exists:
+                following(remote)  # what would be refused makes no empty repo
                 with errors(repo_id):
                     api.create_repo(repo_id, private=private)
                 continue
@@ -549,7 +570,8 @@ def push(
             step = following(with_proposal(remote))
             if step is None and manifest is not None:
                 commit = tags.get(manifest.tag, remote.head)
-                if bump:
+                wanted = planned and (planned.version, planned.inputs, planned.hold)
+                if wanted == (manifest.version, manifest.inputs, manifest.hold):
                     return Published("published", manifest, commit, bump)
                 return Published("held" if manifest.hold else "unchanged", manifest, commit, None)
             if step is None:
@@ -563,7 +585,7 @@ def push(
                 return Published("proposed", ours.manifest, ours.head, step.bump, ours.number)
             if author is not None and ours is None:
                 _require_not_rejected(api, repo_id, step, author, cache)
-            bump = step.bump
+            bump, planned = step.bump, step.manifest
             upload(
                 api,
                 repo_id,
@@ -583,7 +605,7 @@ def push(
             if len(troubles) == _ATTEMPTS:
                 break
             if len(troubles) > 1 and again.kind != "conflict":
-                time.sleep(_PAUSE * 2 ** (len(troubles) - 2))
+                time.sleep(PAUSE * 2 ** (len(troubles) - 2))
     raise HubUnavailableError(
         f"{repo_id}: no success after {_ATTEMPTS} attempts" + (f"; last: {troubles[-1].message}" if troubles else ""),
         hint="run the same command again later: it goes on where this one stopped",
@@ -846,7 +868,8 @@ def _next_version(
 ) -> tuple[str, Bump, str]:
     """The version after the highest there is, by what changes for the people who load the model."""
     old = remote.manifest
-    versions = [_numbers(tag) for tag in remote.tags or {} if _numbers(tag)]
+    # Somebody's v20240115.0.0 is a date, and no version that ours have to be above.
+    versions = [found for tag in remote.tags or {} if (found := _numbers(tag)) and max(found) < _DATES]
     if old is not None:
         versions.append(_numbers(old.tag))
     if not versions:
@@ -880,8 +903,7 @@ def _labels(build: Build) -> str:
 
 
 def _numbers(tag: str) -> tuple[int, ...]:
-    # Somebody's v20240115.0.0 or 2024.01.15 is a date, and no version that ours have to be above.
-    found = re.fullmatch(r"v([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})", tag)
+    found = re.fullmatch(r"v([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})", tag)
     return tuple(map(int, found.groups())) if found else ()
 
 

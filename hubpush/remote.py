@@ -113,8 +113,8 @@ def look(api: HfApi, repo_id: str, cache: Path, *, author: str | None = None) ->
         tags = {tag.name: tag.target_commit for tag in refs.tags}
         pulls = {ref.ref: ref.target_commit for ref in refs.pull_requests or ()}
     files = tree(api, repo_id, head)
-    proposals = _proposals(api, repo_id, pulls, author, cache) if author is not None and pulls else ()
     if NAME not in files:
+        proposals = _proposals(api, repo_id, pulls, author, None, cache) if author is not None and pulls else ()
         return Remote(True, head, tags, files, proposals=proposals)
     text = read(api, repo_id, NAME, head, cache, files)
     manifest = parse(text, repo_id)
@@ -123,6 +123,7 @@ def look(api: HfApi, repo_id: str, cache: Path, *, author: str | None = None) ->
         api, repo_id, tags[manifest.tag], files[NAME], manifest, cache
     ):
         drift += (f"tag {manifest.tag}",)
+    proposals = _proposals(api, repo_id, pulls, author, manifest, cache) if author is not None and pulls else ()
     return Remote(True, head, tags, files, manifest, describe_bytes(text.encode()), drift, proposals=proposals)
 
 
@@ -150,7 +151,9 @@ def part_of(name: str) -> str:
     return f"{README} ({name})"
 
 
-def _proposals(api: HfApi, repo_id: str, pulls: Mapping[str, str], author: str, cache: Path) -> tuple[Proposal, ...]:
+def _proposals(
+    api: HfApi, repo_id: str, pulls: Mapping[str, str], author: str, main: Manifest | None, cache: Path
+) -> tuple[Proposal, ...]:
     """The open pull requests of one author that carry a release of their own, the oldest first.
 
     The same person may have opened others by hand; and a stranger's, whatever it is called, is never ours.
@@ -170,13 +173,15 @@ def _proposals(api: HfApi, repo_id: str, pulls: Mapping[str, str], author: str, 
         files = tree(api, repo_id, head)
         if NAME not in files:
             continue
-        with errors(repo_id):
-            details = api.get_discussion_details(repo_id, number)
-        if not _TITLE.match(details.title):
-            continue
         try:
             manifest = parse(read(api, repo_id, NAME, head, cache, files), repo_id)
         except DriftError:
+            continue
+        with errors(repo_id):
+            details = api.get_discussion_details(repo_id, number)
+        # A reviewer may have given it another title; it goes on from the release of `main` all the same.
+        is_next = manifest.history[:-1] == (main.history if main is not None else ())
+        if not is_next and not _TITLE.match(details.title):
             continue
         drift, stuck = drift_of(api, repo_id, head, files, manifest, cache), bool(details.conflicting_files)
         found.append(Proposal(number, details.title, head, files, manifest, drift, stuck))

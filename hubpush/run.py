@@ -20,7 +20,7 @@ from typing import Any
 
 from hubpush import card, catalog, publish, saved, source
 from hubpush.catalog import Family
-from hubpush.client import Bounds
+from hubpush.client import Bounds, late
 from hubpush.errors import CatalogError, DriftError, HubpushError, HubRefusedError, SourceError, UsageError, redact
 from hubpush.job import Job, Outcome, Tell, client, client_of, failed, folder_of, settled
 from hubpush.pipeline import Need, at_rest, carry, locked, survey, why
@@ -166,7 +166,8 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
                 initargs=(queue, workers),
             ) as executor,
         ):
-            futures = {executor.submit(_carry_in_worker, job): job for job in needed}
+            with _uninterrupted():
+                futures = {executor.submit(_carry_in_worker, job): job for job in needed}
             try:
                 for future in as_completed(futures):
                     try:
@@ -235,7 +236,7 @@ def _surveyed(job: Job) -> Outcome | Need:
                 create_pr=job.options.create_pr,
             )
     except HubpushError as error:
-        return _failed(job, error)
+        return _failed(job, late(error, job.options.bounds))
     except OSError as error:  # a path that the system refuses concerns this release alone
         return _failed(job, SourceError(f"{error}", hint="check the path and the permissions of the source"))
     return need
@@ -396,7 +397,7 @@ def apply_all(
                 proposal=published.proposal,
             )
         except HubpushError as error:
-            outcome = failed(item.name, item.repo_id, error)
+            outcome = failed(item.name, item.repo_id, late(error, bounds))
         except OSError as error:
             trouble = SourceError(f"{error}", hint="check the disk, and the permissions of --work")
             outcome = failed(item.name, item.repo_id, trouble)
@@ -411,7 +412,7 @@ def _archive_size(job: Job) -> int:
         location = job.location()
         if job.pin is not None and job.pin.size is not None:
             return job.pin.size
-        return source.size_of(location) or 0
+        return source.size_of(location, job.options.bounds.until) or 0
     except (HubpushError, OSError):
         return 0
 
@@ -434,6 +435,19 @@ def _share(queue: Any, workers: int) -> None:
     threading.Thread(target=die_with_parent, daemon=True).start()
     # Workers side by side share the machine's cores instead of each asking for all of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that are started here never see Ctrl-C, not even before they can say so: they inherit the mask."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _carry_in_worker(job: Job) -> Outcome:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubpush import __version__
 from hubpush.catalog import is_repo_id
@@ -66,6 +66,12 @@ class Item(BaseModel):
     parity: str
     private: bool | None = None
     create_pr: bool = False
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if (self.bump is None) is (NAME in self.adds) or self.adds.get(NAME, self.manifest) != self.manifest:
+            raise ValueError(f"adds: {NAME} is written with every release, as `manifest` says")
+        return self
 
 
 class Saved(BaseModel):
@@ -173,6 +179,8 @@ def following(item: Item, folder: Path) -> Next:
         if remote.record == item.manifest:
             require_untouched(remote, item.repo_id)
             return None
+        if item.exists and not remote.exists:
+            raise DriftError(f"{item.repo_id} was there when the plan was made, and is gone", hint=_STALE)
         if item.bump is None:
             raise DriftError(f"{item.repo_id} is not at {tag} any more, whose tag was planned", hint=_STALE)
         there = (remote.files or {}).get(NAME)
@@ -213,6 +221,9 @@ def _step(item: Item, bump: Bump, folder: Path, remote: Remote) -> Plan:
         promised = {path: manifest.files.get(path) for path in item.adds if path != NAME}
         wrong = [path for path, file in promised.items() if file != item.adds[path]]
         ours = remote.manifest.files if remote.manifest is not None else {}
+        past = manifest.history[-1]
+        told = (item.version, item.change, item.parity)
+        wrong += ["the plan"] if told != (manifest.version, past.change, manifest.build.verdict) else []
         wrong += [path for path in item.deletes if path in manifest.files or path not in ours]
     if wrong:
         raise DriftError(

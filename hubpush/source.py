@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -286,6 +287,8 @@ def fetch(
     pin: Pin | None = None,
     progress: Progress | None = None,
     texts: Texts = NO_TEXTS,
+    *,
+    until: float | None = None,
 ) -> Archive:
     """Bring a source to this machine and check it against its pin.
 
@@ -297,12 +300,13 @@ def fetch(
         pin: What the source must be; None takes what comes.
         progress: Told about the bytes of a download.
         texts: Config and vocabulary that are given apart; what lies beside a checkpoint is not looked for then.
+        until: When a server is not waited for any more, as `time.time()` counts.
 
     Raises:
         SourceError: The source is not there, does not come, or is not the pinned one.
     """
     if isinstance(location, str):
-        return _download(location, downloads, pin, progress or (lambda _done, _total: None))
+        return _download(location, downloads, pin, progress or (lambda _done, _total: None), until)
     if isinstance(location, Member):
         location = location.taken_out(downloads)
     if location.name in _SAVED_MODEL and location.is_file():
@@ -335,7 +339,7 @@ def fetch_module(location: Location, downloads: Path, progress: Progress | None 
         SourceError: It does not come, must not be opened, or holds no SavedModel.
     """
     if isinstance(location, str):
-        archive = _download(location, downloads, None, progress or (lambda _done, _total: None))
+        archive = _download(location, downloads, None, progress or (lambda _done, _total: None), None)
     else:
         path = location.taken_out(downloads) if isinstance(location, Member) else location
         if not path.is_file():
@@ -373,13 +377,13 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def size_of(location: Location) -> int | None:
+def size_of(location: Location, until: float | None = None) -> int | None:
     """Bytes of an archive, as far as the disk or the server tell; None when nobody can tell."""
     if isinstance(location, Member):
         return location.size
     if isinstance(location, Path):
         return location.stat().st_size if location.is_file() else 0
-    return version_of(location)[1]
+    return version_of(location, until)[1]
 
 
 @contextmanager
@@ -590,9 +594,13 @@ def require_space(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise SourceError(
-            f"{needed / 1e9:.1f} GB are needed in the work directory, {free / 1e9:.1f} GB are free",
+            f"{_amount(needed)} are needed in the work directory, {_amount(free)} are free",
             hint="free some space, or point --work at another disk",
         )
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def file_sha256(path: Path) -> str:
@@ -729,14 +737,16 @@ def _copy(packed: Any, unpacked: BinaryIO, size: int, what: str) -> None:
         raise SourceError(f"{what}: {done:,} bytes or more, {size:,} announced", hint="fetch the archive again")
 
 
-def _client() -> httpx2.Client:
+def _client(until: float | None) -> httpx2.Client:
+    """A client that waits for a minute, and not beyond the deadline."""
     import httpx2
 
     from hubpush import __version__
 
+    left = math.inf if until is None else until - time.time()
     try:
         return httpx2.Client(
-            timeout=httpx2.Timeout(60, connect=15),
+            timeout=httpx2.Timeout(max(0.001, min(60, left)), connect=max(0.001, min(15, left))),
             headers={"user-agent": f"hubpush/{__version__}", "accept-encoding": "identity"},
         )
     except (ImportError, ValueError, httpx2.InvalidURL) as error:  # it reads HTTP_PROXY and its like when it is made
@@ -766,7 +776,7 @@ def _request(client: httpx2.Client, method: str, url: str, headers: dict[str, st
     raise SourceError(f"{url} redirects more than {_REDIRECTS} times", hint="check the source's URL")
 
 
-def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) -> Archive:
+def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress, until: float | None) -> Archive:
     # Two families may use one file name for different archives (uncased_L-12_H-768_A-12.zip of 2018 and of 2020).
     folder = downloads / hashlib.sha256(url.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -775,11 +785,11 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) ->
     with FileLock(target.with_name(target.name + ".lock")):
         # Kept from before the pin changed; or from before the server had another version, as far as it tells.
         if target.exists() and (
-            _has_changed(url, note, target.stat().st_size) if pin is None else _digest(target)[0] != pin.sha256
+            _has_changed(url, note, target.stat().st_size, until) if pin is None else _digest(target)[0] != pin.sha256
         ):
             target.unlink()
         if not target.exists():
-            _receive(url, target, note, pin, progress)
+            _receive(url, target, note, pin, progress, until)
         sha256, size = _digest(target)
         progress(size, size)
         try:
@@ -792,7 +802,7 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress) ->
     return Archive(display_name(url), target, sha256, size, etag)
 
 
-def version_of(url: str) -> tuple[str | None, int | None]:
+def version_of(url: str, until: float | None = None) -> tuple[str | None, int | None]:
     """ETag (or date) and size of what a server has; None for what it does not tell, or when it is not reached.
 
     Raises:
@@ -801,7 +811,7 @@ def version_of(url: str) -> tuple[str | None, int | None]:
     import httpx2
 
     try:
-        with _client() as client:
+        with _client(until) as client:
             response = _request(client, "HEAD", url, {})
             if response.status_code != 200:
                 return None, None
@@ -812,9 +822,9 @@ def version_of(url: str) -> tuple[str | None, int | None]:
         return None, None
 
 
-def _has_changed(url: str, note: Path, size: int) -> bool:
+def _has_changed(url: str, note: Path, size: int, until: float | None) -> bool:
     """Whether a server says that it has another version than the one that was kept."""
-    known, (tag, length) = _read_note(note), version_of(url)
+    known, (tag, length) = _read_note(note), version_of(url, until)
     kept = known.get("etag") or known.get("validator")
     return length not in (None, size) or (None not in (tag, kept) and tag != kept)
 
@@ -828,14 +838,16 @@ def _read_note(note: Path) -> dict[str, str]:
     return {k: v for k, v in kept.items() if isinstance(v, str)} if isinstance(kept, dict) else {}
 
 
-def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Progress) -> None:
+def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Progress, until: float | None) -> None:
     """Fill `target` from `url` through a `.part` file, resuming what an earlier attempt left."""
     import httpx2
 
     part = target.with_name(target.name + ".part")
     why = ""
-    with _client() as client:
+    with _client(until) as client:
         for attempt in range(_ATTEMPTS):
+            if attempt and until is not None and time.time() > until:
+                break
             if attempt:
                 time.sleep(min(2**attempt, 30) * _PATIENCE)
             try:
@@ -858,7 +870,7 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
                     f"{target.name} cannot be written: {error}", hint="check --work and the disk"
                 ) from None
     raise SourceError(
-        f"{display_name(url)} did not come after {attempt + 1} attempts ({why})",
+        f"{display_name(url)} did not come after {attempt + 1} attempt(s) ({why})",
         hint="run the same command again: the download resumes where it stopped; or take another copy",
     )
 

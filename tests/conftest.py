@@ -347,7 +347,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """The `hubpush` command, in this process."""
-    monkeypatch.setattr(publish, "_PAUSE", 0.0)
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
 
     def run(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["hubpush", *map(str, arguments)])

@@ -8,7 +8,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 
 from hubpush import amend, localhub, manifest, publish
 from hubpush.errors import CardError, DriftError, HubpushError, UsageError
-from hubpush.localhub.faults import Plan
+from hubpush.localhub.faults import Fault, Plan
 from hubpush.publish import Next, Published
 from tests import records
 
@@ -19,7 +19,7 @@ TOKEN = "hf_" + "aB3" * 11  # of no use
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "_PAUSE", 0.0)
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
@@ -105,6 +105,37 @@ def test_a_rollback_gives_back_small_files_and_removes_new_ones(api: HfApi, tmp_
     assert _served(api, "vocab.txt", "main", tmp_path) == b"[PAD]\n[UNK]\n"
     assert "extra.json" not in api.list_repo_files(REPO)
     assert "extra.json" not in done.manifest.files
+
+
+def test_a_rollback_that_died_before_its_tag_is_healed_by_the_schedule(api: HfApi, tmp_path: Path) -> None:
+    """The hold is there, the tag is not: any run makes it."""
+    _publish(api, tmp_path, b"weights 1")
+    _publish(api, tmp_path, b"weights 2")
+    done = _rollback(api, "v1.0.0", tmp_path)
+    api.delete_tag(REPO, tag="v3.0.0")
+    assert _publish(api, tmp_path, b"weights 2").status == "held"
+    assert _tags(api)["v3.0.0"] == done.commit
+
+
+def test_a_hold_with_drift_has_a_way_out(api: HfApi, tmp_path: Path) -> None:
+    """Held, and somebody changed the card: the hold is lifted with --overwrite or --adopt."""
+    _publish(api, tmp_path, b"weights 1")
+    _rollback(api, "v1.0.0", tmp_path)
+    text = _served(api, "README.md", "main", tmp_path).decode().replace("## Versions", "## Releases")
+    api.create_commit(REPO, [CommitOperationAdd("README.md", text.encode())], commit_message="x")
+    with pytest.raises(DriftError, match="versions"):
+        _unhold(api, tmp_path)
+    step = amend.unhold(api, REPO, tmp_path / "cache", TODAY, adopt=True)
+    done = _push(api, step, tmp_path)
+    assert (done.manifest.hold, done.manifest.kept) == (False, ("versions",))
+
+
+def test_a_hold_that_comes_in_between_is_reported(api: HfApi, tmp_path: Path, plan: Plan) -> None:
+    """A rollback of somebody lands between our look and our commit: the run says held, and not published."""
+    _publish(api, tmp_path, b"weights 1")
+    other = HfApi(endpoint=api.endpoint, token="embedded")
+    plan.add(Fault(method="POST", path="*/commit/main", hook=lambda _: _rollback(other, "v1.0.0", tmp_path / "other")))
+    assert _publish(api, tmp_path, b"weights 2").status == "held"
 
 
 def test_a_rollback_keeps_what_a_person_wrote(api: HfApi, tmp_path: Path) -> None:

@@ -153,7 +153,9 @@ def test_a_persons_text_is_kept_where_it_stood(tmp_path: Path) -> None:
 def test_a_card_without_markers_is_kept_at_the_end() -> None:
     """A README.md that a person wrote before the first release stands behind the generated card."""
     merged = card.merge(
-        {"title": "<!-- hubpush:begin title -->\n# T\n<!-- hubpush:end title -->"}, "---\na: 1\n---\n\n# Old\ntext\n"
+        {"title": "<!-- hubpush:begin title -->\n# T\n<!-- hubpush:end title -->"},
+        "---\na: 1\n---\n\n# Old\ntext\n",
+        {"title"},
     )
     assert merged.endswith("# Old\ntext")
     assert merged.startswith("<!-- hubpush:begin title -->")
@@ -345,3 +347,33 @@ def test_what_the_hub_would_refuse_is_not_rendered(tmp_path: Path) -> None:
     family = records.family(license="apache-3.0")
     with pytest.raises(CardError, match="license"):
         card.render(_context(tmp_path, family=family))
+
+
+MARKED = "<!-- hubpush:begin {0} -->\n{1}\n<!-- hubpush:end {0} -->"
+
+
+def test_regions_that_are_not_ours_are_a_persons_text() -> None:
+    """Text between markers of a name that no version generated is kept, and is no part of the card's digests."""
+    card_text = card.merge({"title": MARKED.format("title", "old")}, None, {"title"})
+    edited = f"{card_text}\n\n{MARKED.format('mine', 'my words')}\n"
+    again = card.merge({"title": MARKED.format("title", "new")}, edited, {"title"})
+    assert MARKED.format("mine", "my words") in again
+    assert "old" not in again
+
+
+def test_a_region_that_is_there_twice_is_drift() -> None:
+    """A changed copy of a generated part, before or behind the real one, changes its digest."""
+    real = MARKED.format("title", "real")
+    digest = card.generated(f"x\n{real}\n")["title"]
+    for text in (f"{MARKED.format('title', 'copy')}\n{real}", f"{real}\n{MARKED.format('title', 'copy')}"):
+        assert card.generated(text)["title"] != digest
+
+
+def test_a_marker_that_lost_its_other_end_swallows_nothing() -> None:
+    """What stands behind a lone begin or end marker of ours stays a person's text in every later version."""
+    for marker in ("<!-- hubpush:begin usage -->", "<!-- hubpush:end usage -->"):
+        text = f"{marker}\nmy words\n"
+        for version in ("1", "2", "3"):
+            text = card.merge({"usage": MARKED.format("usage", version)}, text, {"usage"})
+        assert "my words" in text
+        assert text.count("<!-- hubpush:begin usage -->") == 1

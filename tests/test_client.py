@@ -120,7 +120,7 @@ def test_a_stalled_request_of_a_publish_is_made_good(
     api: HfApi, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever request of a publish stalls, the publish ends by itself, and with one release."""
-    monkeypatch.setattr(publish, "_PAUSE", 0.0)
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     candidate = records.candidate(records.write_folder(tmp_path / "model"))
     plan.add(Fault(path="*/commit/*", action="stall", applied=True), Fault(path="*/tag/*", action="stall"))
     done = publish.publish(api, candidate, tmp_path / "cache", "2026-11-22", embedded=True)

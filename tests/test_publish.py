@@ -24,7 +24,7 @@ TODAY = "2026-11-22"
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "_PAUSE", 0.0)
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
@@ -542,6 +542,29 @@ def test_versions_are_numbers(tmp_path: Path) -> None:
     assert publish.plan(publish.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ()
     stands["gone.txt"] = remote.RemoteFile(0, "0" * 40, None)
     assert publish.plan(publish.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ("gone.txt",)
+
+
+def test_tags_like_dates_raise_no_version_and_no_version_comes_twice(api: HfApi, tmp_path: Path) -> None:
+    """A tag of somebody with huge numbers is a date; the highest that counts is gone above once and for all."""
+    _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    for tag in ("v20240115.0.0", "v999999.0.0", "v99999.0.0"):
+        api.create_tag(REPO, tag=tag, revision="v1.0.0")
+    found = []
+    for weights in (b"weights 2", b"weights 3", b"weights 4"):
+        done = _publish(api, records.candidate(records.write_folder(tmp_path / "model", weights)), tmp_path)
+        found.append(done.manifest.version)
+    assert found == ["100000.0.0", "100001.0.0", "100002.0.0"]
+
+
+def test_families_do_not_take_turns_in_a_repo(api: HfApi, tmp_path: Path) -> None:
+    """Another release of another family would be another model under one name: refused until it is overwritten."""
+    _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
+    other = records.candidate(records.write_folder(tmp_path / "model", b"weights 2"))
+    other = replace(other, family=other.family.model_copy(update={"name": "others"}))
+    with pytest.raises(DriftError, match="holds the release tiny-0 of tinies, and this is tiny-0 of others"):
+        _publish(api, other, tmp_path)
+    assert _publish(api, other, tmp_path, overwrite=True).manifest.version == "2.0.0"
+    assert _publish(api, other, tmp_path).status == "unchanged"
 
 
 def test_recorded_results_are_taken_for_the_same_conversion_alone(tmp_path: Path) -> None:

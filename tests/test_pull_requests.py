@@ -23,7 +23,7 @@ TOKEN = "hf_" + "aB3" * 11  # of no use
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "_PAUSE", 0.0)
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
@@ -222,6 +222,15 @@ def test_only_ones_own_requests_are_updated(tmp_path: Path) -> None:
         assert _commits(ours, "refs/pr/1") == before
 
 
+def test_a_request_that_was_given_another_title_is_still_ours(api: HfApi, tmp_path: Path) -> None:
+    """A reviewer renames it: the next run finds it by what it holds, and gives it its title again."""
+    _publish(api, tmp_path, _candidate(tmp_path))
+    _propose(api, tmp_path, _candidate(tmp_path, b"weights 2"))
+    api.rename_discussion(REPO, 1, "Please review: release 2")
+    assert _propose(api, tmp_path, _candidate(tmp_path, b"weights 2")).proposal == 1
+    assert api.get_discussion_details(REPO, 1).title.startswith("hubpush v2.0.0: ")
+
+
 def test_ones_own_requests_by_hand_are_left_alone(api: HfApi, tmp_path: Path) -> None:
     """A request of the same user that carries no release of its own, or sets a hold, is nobody's business."""
     done = _publish(api, tmp_path, _candidate(tmp_path))
@@ -401,7 +410,7 @@ def test_what_looks_like_a_token_is_not_published(api: HfApi, tmp_path: Path, wh
     with pytest.raises(CardError, match="looks like a token") as caught:
         _publish(api, tmp_path, candidate)
     assert TOKEN not in caught.value.message
-    assert not api.list_repo_refs(REPO).tags
+    assert not api.repo_exists(REPO)
 
 
 def test_a_file_that_changes_while_it_is_sent_is_not_published(

@@ -18,7 +18,7 @@ TODAY = "2026-11-22"
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "_PAUSE", 0.0)
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 

@@ -22,7 +22,7 @@ TODAY = "2026-11-22"
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "_PAUSE", 0.0)
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
@@ -197,6 +197,31 @@ def test_a_plan_for_a_pull_request_is_done_once(api: HfApi, tmp_path: Path) -> N
     assert len(list(api.get_repo_discussions(REPO))) == 1
 
 
+@pytest.mark.parametrize("gone", ["repo", "work"])
+def test_a_plan_that_cannot_be_carried_out_makes_no_repo(api: HfApi, tmp_path: Path, gone: str) -> None:
+    """A repo that was deleted since is not made anew, and without the planned bytes no new one is made at all."""
+    if gone == "repo":
+        _publish(api, tmp_path, _candidate(tmp_path))
+        item = _planned(api, tmp_path, _candidate(tmp_path, b"weights 2"))
+        api.delete_repo(REPO)
+        words = "is gone"
+    else:
+        item = _planned(api, tmp_path, _candidate(tmp_path))
+        (tmp_path / "README.md").unlink()
+        words = r"README\.md \(not there\)"
+    with pytest.raises(DriftError, match=words):
+        _apply(api, item, tmp_path)
+    assert not api.repo_exists(REPO)
+
+
+@pytest.mark.parametrize("change", [{"version": "9.9.9"}, {"change": "nothing"}, {"parity": "fail"}])
+def test_a_plan_says_what_its_manifest_says(api: HfApi, tmp_path: Path, change: dict[str, str]) -> None:
+    """A plan whose words were edited is refused: what a person approved is not what would be pushed."""
+    item = _planned(api, tmp_path, _candidate(tmp_path))
+    with pytest.raises(DriftError, match="the plan of acme/tiny-0"):
+        _apply(api, item.model_copy(update=change), tmp_path)
+
+
 def test_only_the_tag_is_a_plan_too(api: HfApi, tmp_path: Path) -> None:
     """A release whose tag is missing is planned and applied; at another release that plan is stale."""
     done = _publish(api, tmp_path, _candidate(tmp_path))
@@ -245,6 +270,8 @@ def test_a_plan_survives_its_file(api: HfApi, tmp_path: Path) -> None:
         (lambda d: d["releases"][0]["adds"].update({"../../x": d["releases"][0]["manifest"]}), "adds"),
         (lambda d: d["releases"][0].pop("parent"), "parent"),
         (lambda d: d["releases"][0].update(bump="huge"), "bump"),
+        (lambda d: d["releases"][0].update(adds={}), "is written with every release"),
+        (lambda d: d["releases"][0].update(bump=None), "is written with every release"),
     ],
 )
 def test_a_file_that_is_no_plan_is_said(api: HfApi, tmp_path: Path, change: Any, words: str) -> None:

@@ -74,6 +74,7 @@ class Bumps(StrEnum):
     ),
 )
 def convert_and_upload(
+    ctx: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Globs; all releases without.")] = None,
     org: OrgOption = None,
     family: FamilyOption = None,
@@ -164,19 +165,7 @@ def convert_and_upload(
     bounds = Bounds(until=None if deadline is None else time.time() + deadline)
     work = work or default_work()
     if apply is not None:
-        given: dict[str, object] = {
-            "MODEL": models,
-            "--org": org,
-            "--family": family,
-            "--source": source,
-            "--repo-id": repo_id,
-        }
-        given |= {"--plan": plan, "--dry-run": dry_run, "--create-pr": create_pr, "--lock": lock, "--force": force}
-        given |= {"--adopt": adopt, "--overwrite": overwrite, "--private": private is not None}
-        if other := [name for name, value in given.items() if value]:
-            raise UsageError(
-                f"--apply pushes what a plan says; {', '.join(other)} belong to making one", hint="drop them"
-            )
+        _require_alone(ctx)
         _apply(apply, work, hub, bounds, mode)
         return
     if no_parity and force:
@@ -203,6 +192,8 @@ def convert_and_upload(
         bounds=bounds,
         allow_nonfinite=allow_nonfinite,
     )
+    if plan is not None and (plan.is_dir() or not plan.parent.is_dir()):
+        raise UsageError(f"the plan cannot be written to {plan}", hint="name a file in a directory that is there")
     if repo_id is not None:
         if org or models or family or lock:
             raise UsageError(
@@ -251,6 +242,21 @@ def convert_and_upload(
             what = f"to push it: {_applying(plan, work, hub)}" if items else "nothing to do"
             show.say(f"{plan}: {len(items)} of {len(todo)} repos; {what}")
     _finish(outcomes, todo[0].family.name, hub, mode, dry_run=options.dry_run)
+
+
+def _require_alone(ctx: typer.Context) -> None:
+    """Check that nothing is said beside `--apply` that was decided when the plan was made."""
+    takes = {"apply", "work", "hub", "deadline", "output", "as_json", "quiet"}
+    named = {one.name: one.opts[0] for one in ctx.command.params}
+    said = [
+        named.get(name, name)
+        for name in ctx.params
+        if name not in takes and getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if said:
+        raise UsageError(
+            f"--apply pushes what a plan says; {', '.join(said)} belong to making one", hint="drop them, or plan again"
+        )
 
 
 def _apply(path: Path, work: Path, hub: str | None, bounds: Bounds, mode: Format) -> None:

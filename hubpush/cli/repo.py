@@ -136,6 +136,8 @@ def rollback(
 @app.command(short_help="Lift the hold of a rollback.", epilog=examples("hubpush unhold my-org/my-bert --hub ./my-hub"))
 def unhold(
     repo_id: RepoArgument,
+    adopt: AdoptOption = False,
+    overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
     hub: HubOption = None,
     work: WorkOption = None,
@@ -147,7 +149,7 @@ def unhold(
     from hubpush import amend
 
     def step(api: HfApi, cache: Path, day: str) -> Next:
-        return amend.unhold(api, repo_id, cache, day)
+        return amend.unhold(api, repo_id, cache, day, adopt=adopt, overwrite=overwrite)
 
     mode = mode_of(output, as_json=as_json, quiet=quiet)
     _amended(repo_id, step, hub, work or default_work(), mode, dry_run=dry_run)
@@ -161,6 +163,8 @@ def yank(
     repo_id: RepoArgument,
     version: VersionArgument,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; the card shows it.")],
+    adopt: AdoptOption = False,
+    overwrite: OverwriteOption = False,
     dry_run: DryRunOption = False,
     hub: HubOption = None,
     work: WorkOption = None,
@@ -172,7 +176,7 @@ def yank(
     from hubpush import amend
 
     def step(api: HfApi, cache: Path, day: str) -> Next:
-        return amend.yank(api, repo_id, version, reason, cache, day)
+        return amend.yank(api, repo_id, version, reason, cache, day, adopt=adopt, overwrite=overwrite)
 
     mode = mode_of(output, as_json=as_json, quiet=quiet)
     _amended(repo_id, step, hub, work or default_work(), mode, dry_run=dry_run)
