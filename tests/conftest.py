@@ -325,6 +325,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 # Places to work in ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _no_deadline_of_another_test() -> Iterator[None]:
+    """A command that ran in this process may have left its client with a deadline, which the next test would meet."""
+    from hubpush import client
+
+    yield
+    if "huggingface_hub" in sys.modules and client.in_force().until is not None:
+        client.bound(client.Bounds())
+
+
 @pytest.fixture
 def lfs_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """huggingface_hub in this process uploads by LFS, and knows no saved token."""

@@ -67,7 +67,7 @@ def test_a_dry_run_prints_plan_and_card_and_pushes_nothing(shop: Workshop) -> No
     """--dry-run does everything but the push; the same command without it then publishes what was shown."""
     result = shop.main_job("tiny-a", "--dry-run")
     assert result.code == 0
-    assert "Plan for acme/tiny-a: v1.0.0 (first)" in result.out
+    assert "Plan for acme/tiny-a, a new repo: v1.0.0 (first)" in result.out
     assert "## Conversion parity" in result.out
     assert shop.published() == []
     shown = re.findall(r"\+ model\.safetensors +[\d,]+ +sha256 (\w+)", result.out)
