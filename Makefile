@@ -34,7 +34,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/similarity.py demo/all-MiniLM-L6-v2-tf1 v1.0.0 ./demo-hub
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

@@ -870,7 +870,7 @@ def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Prog
                     f"{target.name} cannot be written: {error}", hint="check --work and the disk"
                 ) from None
     raise SourceError(
-        f"{display_name(url)} did not come after {attempt + 1} attempt(s) ({why})",
+        f"{display_name(url)} did not come after {attempt + 1} attempts ({why})",
         hint="run the same command again: the download resumes where it stopped; or take another copy",
     )
 

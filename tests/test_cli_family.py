@@ -104,7 +104,7 @@ def test_a_plan_is_for_the_hub_that_it_was_made_for(shop: Workshop, monkeypatch:
         (["--org", "acme"], "--org belong"),
         (["tiny-a"], "MODEL belong"),
         (["--dry-run", "--overwrite"], "--dry-run, --overwrite"),
-        (["--max-bump", "patch", "--max-changes", "0", "--license", "mit"], "--license, --max-bump, --max-changes"),
+        (["--max-bump", "patch", "--max-changes", "0", "--license", "mit"], "--max-bump, --max-changes, --license"),
     ],
 )
 def test_apply_takes_everything_from_the_plan(run: Callable[..., Result], more: list[str], words: str) -> None:

@@ -134,7 +134,7 @@ def test_a_full_disk_stops_before_anything_is_fetched(shop: Workshop, monkeypatc
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     data = json.loads(shop.main_job("--no-parity", "--json").out)["releases"]
     assert [r["status"] for r in data] == ["published", "failed"]
-    assert "GB are free" in data[1]["error"]["message"]
+    assert "are free" in data[1]["error"]["message"]
     assert data[1]["seconds"] == {}
 
 

@@ -247,7 +247,7 @@ def convert_and_upload(
 def _require_alone(ctx: typer.Context) -> None:
     """Check that nothing is said beside `--apply` that was decided when the plan was made."""
     takes = {"apply", "work", "hub", "deadline", "output", "as_json", "quiet"}
-    named = {one.name: one.opts[0] for one in ctx.command.params}
+    named = {one.name: one.opts[0] if one.opts[0].startswith("-") else "MODEL" for one in ctx.command.params}
     said = [
         named.get(name, name)
         for name in ctx.params
