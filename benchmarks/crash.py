@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
 
     from hubpush.localhub.faults import Fault, Seen
-    from hubpush.publish import Candidate
+    from hubpush.planning import Candidate
 
 REPO = "acme/tiny-0"
 FAULTS = (
@@ -357,7 +357,7 @@ def _publish(url: str, work: Path, wanted: Wanted, mode: str, silence: float, ga
     import huggingface_hub
     from huggingface_hub.utils import _http
 
-    from hubpush import client, publish
+    from hubpush import client, publish, rights
     from hubpush.errors import HubpushError
 
     client.bound(client.Bounds(connect=1, silence=silence, wait=2))  # what a stall costs
@@ -376,7 +376,7 @@ def _publish(url: str, work: Path, wanted: Wanted, mode: str, silence: float, ga
             work / "cache",
             "2026-11-22",
             overwrite=wanted.overwrite,
-            author=publish.author(api, wanted.repo_id) if wanted.create_pr else None,
+            author=rights.author(api, wanted.repo_id) if wanted.create_pr else None,
             embedded=mode == "lfs",
         )
     except HubpushError as error:
@@ -440,9 +440,9 @@ def _moves_tags(patch: Callable[[object, str, object], None]) -> None:
 
 def _hashes_the_card(patch: Callable[[object, str, object], None]) -> None:
     """README.md is part of the identity: it shows float32 differences, which are others in every run."""
-    from hubpush import manifest, publish
+    from hubpush import manifest, planning
 
-    right, runs = publish.Candidate.inputs, {}
+    right, runs = planning.Candidate.inputs, {}
 
     def inputs(self: Candidate) -> manifest.Inputs:
         # A run has one release in its hands; the time stands for what its README.md has of its own.
@@ -450,7 +450,7 @@ def _hashes_the_card(patch: Callable[[object, str, object], None]) -> None:
         found = right(self)
         return manifest.Inputs(weights=found.weights, card=manifest.digest([found.card, run]))
 
-    patch(publish.Candidate, "inputs", inputs)
+    patch(planning.Candidate, "inputs", inputs)
 
 
 BUGS: dict[str, Callable[[Callable[[object, str, object], None]], None]] = {

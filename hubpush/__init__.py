@@ -11,7 +11,8 @@ The modules, in the order in which the data flows:
 - `manifest`: hubpush.json: what went in, what came out, with digests.
 - `metadata`, `chart`, `card`: recorded facts and results to README.md and its picture.
 - `client`, `upload`: the Hub's HTTP client and its uploads, bounded, and what their errors mean.
-- `remote`: what stands on the Hub, read; `publish`: plan, push, tag, verify.
+- `remote`: what stands on the Hub, read; `rights`: what a token may; `planning`: the next commit and its version.
+- `publish`: push, tag, look again.
 - `saved`: a plan in a file; `amend`: rollback, yank, the end of a hold.
 - `job`: what is asked for one release, and what came of it.
 - `pipeline`: the whole path of one release as one function.

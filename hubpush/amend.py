@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubpush import publish, remote
+from hubpush import planning, remote
 from hubpush.catalog import Family, Release
 from hubpush.errors import DriftError, HubRefusedError, UsageError
 from hubpush.manifest import NAME, Manifest, parse
-from hubpush.publish import Candidate, Next, Plan
+from hubpush.planning import Candidate, Next, Plan
 from hubpush.remote import Remote, look
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def rollback(
         now = there.manifest
         if now is not None and now.hold and now.build == old.build and not there.drift:
             return None
-        return publish.plan_ahead(api, there, wanted, cache, today, overwrite=overwrite, adopt=adopt)
+        return planning.plan_ahead(api, there, wanted, cache, today, overwrite=overwrite, adopt=adopt)
 
     return following
 
@@ -101,7 +101,7 @@ def yank(
         wanted = replace(
             restored(now, repo_id), hold=now.hold, yanked={version: reason}, reason=f"v{version} yanked: {reason}"
         )
-        return publish.plan_ahead(api, there, wanted, cache, today, overwrite=overwrite, adopt=adopt)
+        return planning.plan_ahead(api, there, wanted, cache, today, overwrite=overwrite, adopt=adopt)
 
     return following
 
@@ -119,7 +119,7 @@ def unhold(api: HfApi, repo_id: str, cache: Path, today: str, *, overwrite: bool
         if now is None or not now.hold:
             return None
         wanted = replace(restored(now, repo_id), reason="the hold is lifted")
-        return publish.plan_ahead(api, there, wanted, cache, today, overwrite=overwrite, adopt=adopt)
+        return planning.plan_ahead(api, there, wanted, cache, today, overwrite=overwrite, adopt=adopt)
 
     return following
 

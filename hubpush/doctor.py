@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubpush import __version__, job, publish, run
+from hubpush import __version__, job, rights, run
 from hubpush.client import errors
 from hubpush.errors import HubpushError, HubRefusedError, SourceError
 from hubpush.remote import look
@@ -117,7 +117,7 @@ def _token(api: HfApi, org: str | None) -> Check:
         me = api.whoami()
     owner = org or str(me["name"])
     try:
-        return Check("token", publish.require_may_create(me, owner, f"a repo of {owner}"))
+        return Check("token", rights.require_may_create(me, owner, f"a repo of {owner}"))
     except HubRefusedError as error:
         return Check("token", error.message, error.exit_code, error.hint)
 
@@ -127,7 +127,7 @@ def _repo(one: job.Job) -> Check:
     try:
         api = job.client(one)
         there = look(api, one.repo_id, one.work / "hub-cache")
-        publish.check_rights(api, one.repo_id, there, embedded=one.embedded)
+        rights.check_rights(api, one.repo_id, there, embedded=one.embedded)
         return Check(one.repo_id, "may be written to" if there.exists else "not there yet, may be created")
     except HubpushError as error:
         return Check(one.repo_id, error.message, error.exit_code, error.hint)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hubpush import __version__, catalog, manifest, publish, saved
+from hubpush import __version__, catalog, manifest, planning, saved
 from hubpush.architectures import Activation
 from hubpush.catalog import Family, Pin, Release
 from hubpush.client import Bounds, DeferredError, bound, errors
@@ -63,7 +63,7 @@ class Options:
     overwrite: bool = False
     adopt: bool = False
     create_pr: bool = False
-    max_bump: publish.Bump = "major"
+    max_bump: planning.Bump = "major"
     max_changes: int | None = None
     bounds: Bounds = field(default_factory=Bounds)
     allow_nonfinite: bool = False
@@ -371,7 +371,7 @@ def settled(
     )
 
 
-def planned(job: Job, remote: Remote, step: publish.Plan, seconds: Mapping[str, float]) -> Outcome:
+def planned(job: Job, remote: Remote, step: planning.Plan, seconds: Mapping[str, float]) -> Outcome:
     """The outcome of a dry run: what a push would do."""
     return Outcome(
         name=job.release.name,
@@ -397,7 +397,7 @@ def planned(job: Job, remote: Remote, step: publish.Plan, seconds: Mapping[str, 
     )
 
 
-def amendment(name: str, step: publish.Plan) -> Outcome:
+def amendment(name: str, step: planning.Plan) -> Outcome:
     """The outcome of a dry run of a rollback, a yank, or the end of a hold."""
     return Outcome(
         name=name,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from filelock import FileLock, Timeout
 
-from hubpush import __version__, card, catalog, manifest, parity, publish, saved, source
+from hubpush import __version__, card, catalog, manifest, parity, planning, publish, rights, saved, source
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture
 from hubpush.catalog import Pin, Release
 from hubpush.client import AgainError, Bounds, late, require_time
@@ -56,7 +56,7 @@ def survey(job: Job) -> tuple[Remote, Need]:
     job.texts.digests()  # what is not there is said before anything is fetched
     is_held = there.manifest is not None and there.manifest.hold
     if not (options.overwrite or is_held):
-        publish.require_untouched(there, job.repo_id, adopt=options.adopt)
+        planning.require_untouched(there, job.repo_id, adopt=options.adopt)
     return there, decide(job, there)
 
 
@@ -65,7 +65,7 @@ def _looked(job: Job) -> Remote:
     for pause in (publish.PAUSE, 3 * publish.PAUSE, None):
         try:
             api = client(job)
-            author = publish.author(api, job.repo_id) if job.options.create_pr else None
+            author = rights.author(api, job.repo_id) if job.options.create_pr else None
             return look(api, job.repo_id, job.work / "hub-cache", author=author)
         except AgainError:
             if pause is None:
@@ -80,7 +80,7 @@ def decide(job: Job, remote: Remote) -> Need:
     With a pull request of ours open, what that needs: `proposed` is nothing.
     """
     need = _decide(job, remote)
-    if need in ("build", "card") and (proposal := publish.open_proposal(remote)) is not None:
+    if need in ("build", "card") and (proposal := planning.open_proposal(remote)) is not None:
         tags = {**(remote.tags or {}), proposal.manifest.tag: proposal.head}
         of_proposal = replace(remote, tags=tags, manifest=proposal.manifest, drift=proposal.drift, proposals=())
         need = _decide(job, of_proposal)
@@ -127,7 +127,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
     try:
         with locked(job.folder, job.release.name, options.bounds, tell):
             remote, need = survey(job)
-            proposal = publish.open_proposal(remote)
+            proposal = planning.open_proposal(remote)
             if (outcome := at_rest(job, remote, need)) is not None:
                 return outcome
             if need == "tag" and remote.manifest is not None and options.dry_run:
@@ -141,9 +141,9 @@ def carry(job: Job, tell: Tell) -> Outcome:
                 build = _build(job, remote, telling, seconds)
                 candidate = _candidate(job, build, job.folder / "model")
             with _timed("card", job, telling, seconds):
-                step = publish.plan_ahead(
+                step = planning.plan_ahead(
                     client(job),
-                    publish.with_proposal(remote),
+                    planning.with_proposal(remote),
                     candidate,
                     cache,
                     now,
@@ -161,7 +161,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
                     cache,
                     now,
                     private=options.private,
-                    author=publish.author(client(job), job.repo_id) if options.create_pr else None,
+                    author=rights.author(client(job), job.repo_id) if options.create_pr else None,
                     embedded=job.embedded,
                     bounds=options.bounds,
                     tell=lambda why: tell(job.release.name, f"push: {why}", None),
@@ -216,7 +216,7 @@ def why(job: Job, remote: Remote, need: Need) -> str | None:
     """What makes a release need something, in words."""
     found = remote.manifest
     if found is None:
-        if need == "proposed" and (proposal := publish.open_proposal(remote)) is not None:
+        if need == "proposed" and (proposal := planning.open_proposal(remote)) is not None:
             return f"v{proposal.manifest.version} waits in pull request {proposal.number}"
         if remote.exists:
             return "the repo holds no release of hubpush"
@@ -230,7 +230,7 @@ def why(job: Job, remote: Remote, need: Need) -> str | None:
         if sha256 is not None and _is_of(found.build, job, sha256):
             return "a comparison is asked for that is not recorded"
         return "the source, the weight map or an option is another one"
-    if need == "proposed" and (proposal := publish.open_proposal(remote)) is not None:
+    if need == "proposed" and (proposal := planning.open_proposal(remote)) is not None:
         return f"v{proposal.manifest.version} waits in pull request {proposal.number}"
     return {
         "card": "the facts, the templates or the recorded results of the card changed",
@@ -243,7 +243,7 @@ def at_rest(job: Job, remote: Remote, need: Need) -> Outcome | None:
     """The outcome of a release that needs nothing; None if there is something to do."""
     if need == "held" or need == "nothing" or (need == "close" and job.options.dry_run):
         return standing(job, remote, "held" if need == "held" else "unchanged")
-    if need == "proposed" and (one := publish.open_proposal(remote)) is not None:
+    if need == "proposed" and (one := planning.open_proposal(remote)) is not None:
         name, repo_id = job.release.name, job.repo_id
         return settled(name, repo_id, one.manifest, "proposed", client(job), one.head, proposal=one.number)
     return None
@@ -255,7 +255,7 @@ def standing(job: Job, remote: Remote, status: Status) -> Outcome:
     return settled(job.release.name, job.repo_id, found, status, client(job), (remote.tags or {}).get(found.tag))
 
 
-def write_generated(job: Job, step: publish.Plan) -> None:
+def write_generated(job: Job, step: planning.Plan) -> None:
     """Lay README.md, hubpush.json and the pictures of a plan beside the converted files, for people and `--apply`."""
     for path, content in step.generated.items():
         target = job.folder / path
@@ -656,11 +656,11 @@ def _used_texts(job: Job, found: manifest.Source) -> dict[str, str] | None:
     return {**found.texts, **given} if given.keys() >= set(found.apart) else None
 
 
-def _candidate(job: Job, build: Build, folder: Path | None) -> publish.Candidate:
-    return publish.Candidate(job.family, job.release, job.repo_id, job.command, build, folder)
+def _candidate(job: Job, build: Build, folder: Path | None) -> planning.Candidate:
+    return planning.Candidate(job.family, job.release, job.repo_id, job.command, build, folder)
 
 
-def _recorded(job: Job, build: Build) -> publish.Candidate:
+def _recorded(job: Job, build: Build) -> planning.Candidate:
     """The conversion that the Hub has, with the source under the name that it has now."""
     name = _source_name(job)
     if build.source.name != name:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hubpush import card, catalog, publish, saved, source
+from hubpush import card, catalog, publish, rights, saved, source
 from hubpush.catalog import Family
 from hubpush.client import Bounds, late
 from hubpush.errors import CatalogError, DriftError, HubpushError, HubRefusedError, SourceError, UsageError, redact
@@ -228,7 +228,7 @@ def _surveyed(job: Job) -> Outcome | Need:
             return outcome
         card.check_facts(job.release)
         if not job.options.dry_run:
-            publish.check_rights(
+            rights.check_rights(
                 client(job),
                 job.repo_id,
                 remote,
@@ -386,7 +386,7 @@ def apply_all(
                     saved.following(item, folder),
                     work / "hub-cache",
                     private=item.private,
-                    author=publish.author(api, item.repo_id) if item.create_pr else None,
+                    author=rights.author(api, item.repo_id) if item.create_pr else None,
                     embedded=embedded,
                     bounds=bounds,
                     tell=lambda why, name=item.name: tell(name, f"push: {why}", None),  # type: ignore[misc]

@@ -16,7 +16,7 @@ from hubpush import __version__
 from hubpush.catalog import is_repo_id
 from hubpush.errors import DriftError, UsageError
 from hubpush.manifest import NAME, File, are_paths, describe, parse
-from hubpush.publish import Bump, Next, Plan, require_untouched
+from hubpush.planning import Bump, Next, Plan, require_untouched
 from hubpush.remote import Remote, stands
 
 _STALE = "make a new plan (--plan) and look at it: nothing was pushed"

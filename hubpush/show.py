@@ -20,7 +20,7 @@ from hubpush.errors import redact
 
 if TYPE_CHECKING:
     from hubpush.job import Outcome, Tell
-    from hubpush.publish import Plan
+    from hubpush.planning import Plan
 
 
 _NARROWEST = 10

@@ -9,7 +9,7 @@ from hubpush import manifest
 from hubpush.catalog import Divergence, Family, Release
 from hubpush.manifest import Build
 from hubpush.parity.report import Difference, ParityReport, Reference, TokenIds, Weights
-from hubpush.publish import Candidate
+from hubpush.planning import Candidate
 
 CONFIG = {
     "architectures": ["BertForPreTraining"],

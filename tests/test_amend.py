@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
 
-from hubpush import amend, localhub, manifest, publish
+from hubpush import amend, localhub, manifest, planning, publish, remote
 from hubpush.errors import CardError, DriftError, HubpushError, UsageError
 from hubpush.localhub.faults import Fault, Plan
-from hubpush.publish import Next, Published
+from hubpush.planning import Next
+from hubpush.publish import Published
 from tests import records
 
 REPO = "acme/tiny-0"
@@ -226,7 +227,7 @@ def test_a_repo_that_hubpush_did_not_publish_is_left_alone(api: HfApi, tmp_path:
 def test_a_version_without_recorded_facts_cannot_be_restored(tmp_path: Path) -> None:
     """A manifest of before facts were recorded says what to do instead of a made-up card."""
     candidate = records.candidate(records.write_folder(tmp_path / "model"))
-    step = publish.plan(publish.Remote(False), candidate, None, TODAY)
+    step = planning.plan(remote.Remote(False), candidate, None, TODAY)
     old = step.manifest.model_copy(update={"facts": None})
     with pytest.raises(DriftError, match="does not record what its card is made from"):
         amend.restored(old, REPO)
@@ -237,10 +238,10 @@ def test_what_a_manifest_records_gives_the_same_card(tmp_path: Path) -> None:
     candidate = records.candidate(
         records.write_folder(tmp_path / "model"), note="A note.", glue={"cola": 1.0}, glue_note="x"
     )
-    step = publish.plan(publish.Remote(False), candidate, None, TODAY)
+    step = planning.plan(remote.Remote(False), candidate, None, TODAY)
     back = amend.restored(manifest.parse(step.manifest.to_json(), REPO), REPO)
     assert back.inputs() == candidate.inputs()
-    assert publish.plan(publish.Remote(False), back, None, TODAY).readme == step.readme
+    assert planning.plan(remote.Remote(False), back, None, TODAY).readme == step.readme
 
 
 def test_a_rollback_of_a_repo_whose_files_were_deleted_needs_a_word(api: HfApi, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 
-from hubpush import card, localhub, manifest, publish, remote
+from hubpush import card, localhub, manifest, planning, publish, remote, rights
 from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError, HubUnavailableError
 from hubpush.localhub.store import Change, Store
 from tests import CANARY, records
@@ -57,7 +57,7 @@ def _client(
     return client
 
 
-def _publish(api: HfApi, candidate: publish.Candidate, tmp_path: Path, **options: bool) -> publish.Published:
+def _publish(api: HfApi, candidate: planning.Candidate, tmp_path: Path, **options: bool) -> publish.Published:
     return publish.publish(api, candidate, tmp_path / "cache", TODAY, embedded=True, **options)
 
 
@@ -73,7 +73,7 @@ def _read(api: HfApi, path: str, tmp_path: Path, revision: str = "main") -> str:
     return Path(api.hf_hub_download(REPO, path, revision=revision, cache_dir=tmp_path / "reader")).read_text()
 
 
-def _with_other_facts(candidate: publish.Candidate) -> publish.Candidate:
+def _with_other_facts(candidate: planning.Candidate) -> planning.Candidate:
     """The same conversion with a licence text of another kind, which only the card shows."""
     return replace(candidate, release=candidate.release.model_copy(update={"note": "Now with a note."}), folder=None)
 
@@ -102,10 +102,10 @@ def test_a_second_run_changes_nothing_and_reads_little(api: HfApi, tmp_path: Pat
     first = _publish(api, candidate, tmp_path)
     before = _commits(api), _tags(api)
     calls.clear()
-    remote = publish.look(api, REPO, tmp_path / "fresh-cache")
-    assert remote.manifest is not None
-    assert remote.manifest.inputs == candidate.inputs()
-    assert not remote.drift
+    there = remote.look(api, REPO, tmp_path / "fresh-cache")
+    assert there.manifest is not None
+    assert there.manifest.inputs == candidate.inputs()
+    assert not there.drift
     assert len(calls) <= 4
     assert {call.method for call in calls} <= {"GET", "HEAD"}
     again = _publish(api, candidate, tmp_path)
@@ -245,7 +245,7 @@ def test_a_moved_tag_is_drift(api: HfApi, tmp_path: Path) -> None:
     _publish(api, candidate, tmp_path)
     api.delete_tag(REPO, tag="v1.0.0")
     api.create_tag(REPO, tag="v1.0.0", revision=_commits(api)[-1])
-    assert publish.look(api, REPO, tmp_path / "c").drift == ("tag v1.0.0",)
+    assert remote.look(api, REPO, tmp_path / "c").drift == ("tag v1.0.0",)
     done = _publish(api, candidate, tmp_path, overwrite=True)
     assert done.manifest.version == "1.0.1"
     assert _publish(api, candidate, tmp_path).status == "unchanged"
@@ -484,7 +484,7 @@ def test_a_hub_that_is_not_there_is_said_to_be_unreachable(tmp_path: Path) -> No
     """No server at the address: exit code 18, with the network and the proxy named."""
     api = HfApi(endpoint="http://127.0.0.1:9", token="embedded")
     with pytest.raises(HubUnavailableError) as caught:
-        publish.look(api, REPO, tmp_path)
+        remote.look(api, REPO, tmp_path)
     assert "NO_PROXY" in caught.value.hint
     assert caught.value.exit_code == 18
 
@@ -494,7 +494,7 @@ def test_offline_mode_is_explained(api: HfApi, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     huggingface_hub.set_client_factory(_client)
     with pytest.raises(HubUnavailableError, match="HF_HUB_OFFLINE"):
-        publish.look(api, REPO, tmp_path)
+        remote.look(api, REPO, tmp_path)
     monkeypatch.undo()
     huggingface_hub.set_client_factory(_client)
 
@@ -535,13 +535,13 @@ def test_versions_are_numbers(tmp_path: Path) -> None:
     tags = dict.fromkeys(
         ("v9.0.0", "v10.0.0", "v2.0", "latest", "v1.0.0-rc1", "2024.01.15", "v9999999999.0.0"), "0" * 40
     )
-    step = publish.plan(publish.Remote(True, "0" * 40, tags, {}), candidate, None, TODAY)
+    step = planning.plan(remote.Remote(True, "0" * 40, tags, {}), candidate, None, TODAY)
     assert (step.version, step.bump) == ("11.0.0", "major")
     old = step.manifest.model_copy(update={"files": {**step.manifest.files, "gone.txt": manifest.describe_bytes(b"")}})
     stands = {path: remote.RemoteFile(1, f.git_oid or "", None) for path, f in step.manifest.files.items()}
-    assert publish.plan(publish.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ()
+    assert planning.plan(remote.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ()
     stands["gone.txt"] = remote.RemoteFile(0, "0" * 40, None)
-    assert publish.plan(publish.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ("gone.txt",)
+    assert planning.plan(remote.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ("gone.txt",)
 
 
 def test_tags_like_dates_raise_no_version_and_no_version_comes_twice(api: HfApi, tmp_path: Path) -> None:
@@ -570,15 +570,15 @@ def test_families_do_not_take_turns_in_a_repo(api: HfApi, tmp_path: Path) -> Non
 def test_recorded_results_are_taken_for_the_same_conversion_alone(tmp_path: Path) -> None:
     """What the Hub recorded replaces what was measured now only where inputs and files are the same."""
     candidate = records.candidate(records.write_folder(tmp_path / "model"))
-    recorded = publish.plan(publish.Remote(False), candidate, None, TODAY).manifest
+    recorded = planning.plan(remote.Remote(False), candidate, None, TODAY).manifest
     later = replace(candidate, build=candidate.build.model_copy(update={"date": "2027-01-01"}))
-    assert publish._adopted(later, None) is later
-    assert publish._adopted(later, recorded).build.date == candidate.build.date
+    assert planning.adopted(later, None) is later
+    assert planning.adopted(later, recorded).build.date == candidate.build.date
     other = replace(later, build=later.build.model_copy(update={"weights_inputs": "0" * 64}))
-    assert publish._adopted(other, recorded) is other
+    assert planning.adopted(other, recorded) is other
     files = {**later.build.files, "config.json": manifest.describe_bytes(b"{}")}
     other = replace(later, build=later.build.model_copy(update={"files": files}))
-    assert publish._adopted(other, recorded) is other
+    assert planning.adopted(other, recorded) is other
 
 
 # Between two requests -------------------------------------------------------------------------------------------------
@@ -609,7 +609,7 @@ class _Overtaken(HfApi):
         _publish(HfApi(endpoint=self.endpoint, token="embedded"), self.other, self.place)
         return done
 
-    other: publish.Candidate
+    other: planning.Candidate
     place: Path
 
 
@@ -689,11 +689,11 @@ def test_rights_are_asked_for(api: HfApi, tmp_path: Path) -> None:
 
     asking = Asking(endpoint=api.endpoint, token="embedded")
     with pytest.raises(HubRefusedError, match="refuses"):
-        publish.check_rights(asking, REPO, publish.Remote(True), embedded=False)
+        rights.check_rights(asking, REPO, remote.Remote(True), embedded=False)
     assert asked == [(REPO, True)]
-    publish.check_rights(api, "local/new", publish.Remote(False), embedded=False)
+    rights.check_rights(api, "local/new", remote.Remote(False), embedded=False)
     with pytest.raises(HubRefusedError, match="no member of acme"):
-        publish.check_rights(api, "acme/new", publish.Remote(False), embedded=False)
+        rights.check_rights(api, "acme/new", remote.Remote(False), embedded=False)
 
 
 @pytest.mark.parametrize(
@@ -701,7 +701,7 @@ def test_rights_are_asked_for(api: HfApi, tmp_path: Path) -> None:
 )
 def test_no_file_of_a_release_is_taken_over_from_somebody(path: str) -> None:
     """In a repo without a manifest each file that a release would write is somebody else's, and named."""
-    there = publish.Remote(True, "0" * 40, {}, {path: remote.RemoteFile(1, "0" * 40, None)})
+    there = remote.Remote(True, "0" * 40, {}, {path: remote.RemoteFile(1, "0" * 40, None)})
     with pytest.raises(DriftError, match=path):
-        publish.require_untouched(there, REPO)
-    publish.require_untouched(publish.Remote(True, "0" * 40, {}, {"notes.txt": there.files[path]}), REPO)  # type: ignore[index]
+        planning.require_untouched(there, REPO)
+    planning.require_untouched(remote.Remote(True, "0" * 40, {}, {"notes.txt": there.files[path]}), REPO)  # type: ignore[index]

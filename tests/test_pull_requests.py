@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 
-from hubpush import localhub, manifest, publish
+from hubpush import localhub, manifest, planning, publish, rights
 from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError
 from hubpush.localhub.faults import Fault, Plan
 from hubpush.localhub.users import read as read_users
-from hubpush.publish import Candidate, Published
+from hubpush.planning import Candidate
+from hubpush.publish import Published
 from hubpush.remote import look
 from tests import records
 
@@ -47,7 +48,7 @@ def _publish(api: HfApi, tmp_path: Path, candidate: Candidate, day: str = TODAY,
 
 
 def _propose(api: HfApi, tmp_path: Path, candidate: Candidate, day: str = TODAY, **options: Any) -> Published:
-    return _publish(api, tmp_path, candidate, day, author=publish.author(api, REPO), **options)
+    return _publish(api, tmp_path, candidate, day, author=rights.author(api, REPO), **options)
 
 
 def _pulls(api: HfApi, status: str | None = "open") -> list[int]:
@@ -445,7 +446,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_published(
     [("patch", b"2", False), ("minor", b"2", False), ("major", b"2", True), ("patch", b"1", True)],
 )
 def test_a_version_rises_by_no_more_than_it_may(
-    api: HfApi, tmp_path: Path, most: publish.Bump, weights: bytes, is_allowed: bool
+    api: HfApi, tmp_path: Path, most: planning.Bump, weights: bytes, is_allowed: bool
 ) -> None:
     """--max-bump stops a release that would change more than that; a first release is no bump."""
     _publish(api, tmp_path, _candidate(tmp_path), max_bump="patch")
@@ -480,9 +481,9 @@ def test_a_token_that_cannot_create_is_told_before_anything_is_built(token: dict
     in_org = {"name": "acme", **({"roleInOrg": "read"} if words == "only reads in acme" else {})}
     me = {"name": "me", "orgs": [in_org], "auth": {"accessToken": token}}
     with pytest.raises(HubRefusedError, match=words):
-        publish.require_may_create(me, "acme", "acme/x")
-    rights = {"scoped": [{"entity": {"type": "org", "name": "acme"}, "permissions": ["repo.write"]}]}
+        rights.require_may_create(me, "acme", "acme/x")
+    scopes = {"scoped": [{"entity": {"type": "org", "name": "acme"}, "permissions": ["repo.write"]}]}
     me["orgs"] = [{"name": "acme", "roleInOrg": "contributor"}]
-    good = {**me, "auth": {"accessToken": {"role": "fineGrained", "fineGrained": rights}}}
-    assert "repo.write" in publish.require_may_create(good, "acme", "acme/x")
-    assert publish.require_may_create({**me, "auth": {"accessToken": {"role": "write"}}}, "acme", "acme/x")
+    good = {**me, "auth": {"accessToken": {"role": "fineGrained", "fineGrained": scopes}}}
+    assert "repo.write" in rights.require_may_create(good, "acme", "acme/x")
+    assert rights.require_may_create({**me, "auth": {"accessToken": {"role": "write"}}}, "acme", "acme/x")

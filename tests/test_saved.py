@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 
-from hubpush import localhub, manifest, publish, saved
+from hubpush import localhub, manifest, planning, publish, rights, saved
 from hubpush.errors import DriftError, UsageError
 from hubpush.localhub.faults import Fault, Plan
-from hubpush.publish import Candidate, Published
+from hubpush.planning import Candidate
+from hubpush.publish import Published
 from hubpush.remote import look
 from tests import records
 
@@ -44,7 +45,7 @@ def _candidate(work: Path, weights: bytes = b"weights 1", **facts: Any) -> Candi
 def _planned(api: HfApi, work: Path, candidate: Candidate, **options: Any) -> saved.Item:
     """A plan as the main job makes it: the generated files lie in the work directory."""
     there = look(api, REPO, work / "cache")
-    step = publish.plan_ahead(api, there, candidate, work / "cache", TODAY, **options)
+    step = planning.plan_ahead(api, there, candidate, work / "cache", TODAY, **options)
     for path, content in step.generated.items():
         (work / path).parent.mkdir(parents=True, exist_ok=True)
         (work / path).write_bytes(content)
@@ -186,7 +187,7 @@ def test_a_plan_for_a_pull_request_is_done_once(api: HfApi, tmp_path: Path) -> N
     item = _planned(api, tmp_path, _candidate(tmp_path, b"weights 2")).model_copy(update={"create_pr": True})
 
     def apply() -> Published:
-        author = publish.author(api, REPO)
+        author = rights.author(api, REPO)
         following = saved.following(item, tmp_path)
         return publish.push(api, REPO, following, tmp_path / "cache", author=author, embedded=True)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hubpush import show
+from hubpush import remote, show
 from hubpush.cli.options import (
     AdoptOption,
     ConfigOption,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from hubpush.job import Status
-    from hubpush.publish import Next
+    from hubpush.planning import Next
 
 
 @app.command(
@@ -192,7 +192,7 @@ def _amended(
     dry_run: bool,
 ) -> None:
     """Push what an amendment says, or print its plan."""
-    from hubpush import job, publish, remote, run
+    from hubpush import job, publish, run
 
     _require_repo(repo_id)
     name, cache = repo_id.partition("/")[2], work / "hub-cache"
