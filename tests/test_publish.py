@@ -11,9 +11,8 @@ import httpx2
 import huggingface_hub
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
-from huggingface_hub.errors import HfHubHTTPError
 
-from hubpush import card, localhub, manifest, planning, publish, remote, rights
+from hubpush import card, localhub, manifest, planning, publish, remote
 from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError, HubUnavailableError
 from hubpush.localhub.store import Change, Store
 from tests import CANARY, records
@@ -516,34 +515,6 @@ def test_the_embedded_hub_needs_no_global_setting(api: HfApi, tmp_path: Path, mo
     assert constants.HF_HUB_DISABLE_XET is False
 
 
-# Judgements without a Hub ---------------------------------------------------------------------------------------------
-
-
-def test_a_file_is_told_by_its_digest() -> None:
-    """An LFS file stands where its SHA-256 does, a small one where its git id does, and nothing else will do."""
-    small, large = manifest.describe_bytes(b"small"), manifest.File(sha256="a" * 64, size=1)
-    assert remote.RemoteFile(5, small.git_oid or "", None).equals(small)
-    assert not remote.RemoteFile(5, "0" * 40, None).equals(small)
-    assert not remote.RemoteFile(5, "0" * 40, None).equals(large)
-    assert remote.RemoteFile(1, "0" * 40, "a" * 64).equals(large)
-    assert not remote.RemoteFile(1, small.git_oid or "", "b" * 64).equals(small)
-
-
-def test_versions_are_numbers(tmp_path: Path) -> None:
-    """After v9 and v10 comes v11, whatever else is tagged; what is gone from the Hub already is not deleted again."""
-    candidate = records.candidate(records.write_folder(tmp_path / "model"))
-    tags = dict.fromkeys(
-        ("v9.0.0", "v10.0.0", "v2.0", "latest", "v1.0.0-rc1", "2024.01.15", "v9999999999.0.0"), "0" * 40
-    )
-    step = planning.plan(remote.Remote(True, "0" * 40, tags, {}), candidate, None, TODAY)
-    assert (step.version, step.bump) == ("11.0.0", "major")
-    old = step.manifest.model_copy(update={"files": {**step.manifest.files, "gone.txt": manifest.describe_bytes(b"")}})
-    stands = {path: remote.RemoteFile(1, f.git_oid or "", None) for path, f in step.manifest.files.items()}
-    assert planning.plan(remote.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ()
-    stands["gone.txt"] = remote.RemoteFile(0, "0" * 40, None)
-    assert planning.plan(remote.Remote(True, "0", tags, stands, old), candidate, None, TODAY).deletes == ("gone.txt",)
-
-
 def test_tags_like_dates_raise_no_version_and_no_version_comes_twice(api: HfApi, tmp_path: Path) -> None:
     """A tag of somebody with huge numbers is a date; the highest that counts is gone above once and for all."""
     _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
@@ -565,20 +536,6 @@ def test_families_do_not_take_turns_in_a_repo(api: HfApi, tmp_path: Path) -> Non
         _publish(api, other, tmp_path)
     assert _publish(api, other, tmp_path, overwrite=True).manifest.version == "2.0.0"
     assert _publish(api, other, tmp_path).status == "unchanged"
-
-
-def test_recorded_results_are_taken_for_the_same_conversion_alone(tmp_path: Path) -> None:
-    """What the Hub recorded replaces what was measured now only where inputs and files are the same."""
-    candidate = records.candidate(records.write_folder(tmp_path / "model"))
-    recorded = planning.plan(remote.Remote(False), candidate, None, TODAY).manifest
-    later = replace(candidate, build=candidate.build.model_copy(update={"date": "2027-01-01"}))
-    assert planning.adopted(later, None) is later
-    assert planning.adopted(later, recorded).build.date == candidate.build.date
-    other = replace(later, build=later.build.model_copy(update={"weights_inputs": "0" * 64}))
-    assert planning.adopted(other, recorded) is other
-    files = {**later.build.files, "config.json": manifest.describe_bytes(b"{}")}
-    other = replace(later, build=later.build.model_copy(update={"files": files}))
-    assert planning.adopted(other, recorded) is other
 
 
 # Between two requests -------------------------------------------------------------------------------------------------
@@ -675,33 +632,3 @@ def test_repos_are_made_as_visible_as_asked(api: HfApi, tmp_path: Path) -> None:
     _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path, private=True)
     assert api.model_info(REPO).private
     assert api.list_repo_commits(REPO)[0].title == "hubpush v1.0.0: first release"
-
-
-def test_rights_are_asked_for(api: HfApi, tmp_path: Path) -> None:
-    """Writing to a repo that is there is asked about; one to be created needs an owner that the token can write for."""
-    asked: list[tuple[str, object]] = []
-
-    class Asking(HfApi):
-        def auth_check(self, repo_id: str, **given: Any) -> None:
-            asked.append((repo_id, given.get("write")))
-            refusal = httpx2.Response(403, request=httpx2.Request("GET", "https://hub.example/api"))
-            raise HfHubHTTPError("403 no", response=refusal)
-
-    asking = Asking(endpoint=api.endpoint, token="embedded")
-    with pytest.raises(HubRefusedError, match="refuses"):
-        rights.check_rights(asking, REPO, remote.Remote(True), embedded=False)
-    assert asked == [(REPO, True)]
-    rights.check_rights(api, "local/new", remote.Remote(False), embedded=False)
-    with pytest.raises(HubRefusedError, match="no member of acme"):
-        rights.check_rights(api, "acme/new", remote.Remote(False), embedded=False)
-
-
-@pytest.mark.parametrize(
-    "path", ["hubpush.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
-)
-def test_no_file_of_a_release_is_taken_over_from_somebody(path: str) -> None:
-    """In a repo without a manifest each file that a release would write is somebody else's, and named."""
-    there = remote.Remote(True, "0" * 40, {}, {path: remote.RemoteFile(1, "0" * 40, None)})
-    with pytest.raises(DriftError, match=path):
-        planning.require_untouched(there, REPO)
-    planning.require_untouched(remote.Remote(True, "0" * 40, {}, {"notes.txt": there.files[path]}), REPO)  # type: ignore[index]

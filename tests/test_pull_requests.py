@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 
 from hubpush import localhub, manifest, planning, publish, rights
-from hubpush.errors import CardError, DriftError, HubpushError, HubRefusedError
+from hubpush.errors import CardError, DriftError, HubpushError
 from hubpush.localhub.faults import Fault, Plan
 from hubpush.localhub.users import read as read_users
 from hubpush.planning import Candidate
@@ -457,33 +457,3 @@ def test_a_version_rises_by_no_more_than_it_may(
     with pytest.raises(DriftError, match=rf"a major version, and --max-bump is {most}"):
         _publish(api, tmp_path, candidate, max_bump=most)
     assert len(_commits(api)) == 2
-
-
-@pytest.mark.parametrize(
-    ("token", "words"),
-    [
-        ({"role": "write"}, "only reads in acme"),
-        ({"role": "read"}, "only reads"),
-        ({"role": "fineGrained", "fineGrained": {"scoped": []}}, "may on acme: nothing"),
-        (
-            {
-                "role": "fineGrained",
-                "fineGrained": {
-                    "scoped": [{"entity": {"type": "org", "name": "other"}, "permissions": ["repo.write"]}]
-                },
-            },
-            "may on acme: nothing",
-        ),
-    ],
-)
-def test_a_token_that_cannot_create_is_told_before_anything_is_built(token: dict[str, Any], words: str) -> None:
-    """By its role and scopes, as the Hub's `whoami` lists them (recorded shapes)."""
-    in_org = {"name": "acme", **({"roleInOrg": "read"} if words == "only reads in acme" else {})}
-    me = {"name": "me", "orgs": [in_org], "auth": {"accessToken": token}}
-    with pytest.raises(HubRefusedError, match=words):
-        rights.require_may_create(me, "acme", "acme/x")
-    scopes = {"scoped": [{"entity": {"type": "org", "name": "acme"}, "permissions": ["repo.write"]}]}
-    me["orgs"] = [{"name": "acme", "roleInOrg": "contributor"}]
-    good = {**me, "auth": {"accessToken": {"role": "fineGrained", "fineGrained": scopes}}}
-    assert "repo.write" in rights.require_may_create(good, "acme", "acme/x")
-    assert rights.require_may_create({**me, "auth": {"accessToken": {"role": "write"}}}, "acme", "acme/x")

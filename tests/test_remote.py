@@ -107,3 +107,13 @@ def test_without_a_main_branch_nothing_is_done(api: HfApi, done: publish.Publish
     plan.add(Fault(path="*/refs", action="status", status=200, body='{"branches": [], "converts": [], "tags": []}'))
     with pytest.raises(HubRefusedError, match="no branch main"):
         remote.look(api, REPO, tmp_path / "fresh")
+
+
+def test_a_file_is_told_by_its_digest() -> None:
+    """An LFS file stands where its SHA-256 does, a small one where its git id does, and nothing else will do."""
+    small, large = manifest.describe_bytes(b"small"), manifest.File(sha256="a" * 64, size=1)
+    assert remote.RemoteFile(5, small.git_oid or "", None).equals(small)
+    assert not remote.RemoteFile(5, "0" * 40, None).equals(small)
+    assert not remote.RemoteFile(5, "0" * 40, None).equals(large)
+    assert remote.RemoteFile(1, "0" * 40, "a" * 64).equals(large)
+    assert not remote.RemoteFile(1, small.git_oid or "", "b" * 64).equals(small)
