@@ -1,7 +1,8 @@
 """What ought to stand in a repo, and the one commit that makes it so.
 
-`plan` is pure: it computes the next commit and its version from what stands on the Hub and what ought to. All that a
-push refuses, it refuses here, before anything is sent: drift, strangers' files, yanked files, tokens, a bump too high.
+`plan` computes the next commit and its version from what stands on the Hub and what ought to, and asks no Hub. All that
+a push refuses, it refuses here, before anything is sent: drift, strangers' files, what was yanked, tokens, a bump too
+high.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def plan(
     adopt: bool = False,
     max_bump: Bump = "major",
 ) -> Plan:
-    """Compute the next commit and its version. Reads nothing, changes nothing.
+    """Compute the next commit and its version. Asks no Hub, changes nothing; the small files are searched for tokens.
 
     Args:
         remote: What stands on the Hub.
@@ -445,11 +446,6 @@ def adopted(candidate: Candidate, manifest: Manifest | None) -> Candidate:
         # The same bytes, found elsewhere now: the card names where they are, and nothing was measured anew.
         recorded = recorded.model_copy(update={"source": candidate.build.source})
     return replace(candidate, build=recorded)
-
-
-def is_met(manifest: Manifest, candidate: Candidate) -> bool:
-    """Whether a manifest is that of a candidate, by its inputs."""
-    return manifest.inputs == candidate.inputs()
 
 
 def open_proposal(remote: Remote) -> Proposal | None:

@@ -22,7 +22,6 @@ from hubpush.planning import (
     Next,
     Plan,
     adopted,
-    is_met,
     is_proposed,
     numbers,
     obsolete,
@@ -108,7 +107,7 @@ def publish(
             return None
         for recorded in (manifest, *(proposal.manifest for proposal in remote.proposals)):
             one = adopted(one, recorded)
-        if manifest is not None and is_met(manifest, one) and not remote.drift:
+        if manifest is not None and manifest.inputs == one.inputs() and not remote.drift:
             return None
         return plan_ahead(api, remote, one, cache, today, overwrite=overwrite, adopt=adopt, max_bump=max_bump)
 

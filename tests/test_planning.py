@@ -1,4 +1,4 @@
-"""Laws of the plan, which is pure: no Hub is asked."""
+"""Laws of the plan: no Hub is asked."""
 
 from dataclasses import replace
 from pathlib import Path
