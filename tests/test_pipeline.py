@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import HfApi
 
 import hubpush
-from hubpush import card, cli, job, localhub, manifest, pipeline, publish, source
+from hubpush import card, cli, job, localhub, manifest, pipeline, planning, saved, source
 from hubpush.catalog import Release
 from tests import checkpoints
 from tests.workshop import Workshop, edit, heads, imports
@@ -42,7 +42,7 @@ def test_a_family_is_published_and_loads_by_its_tag_in_another_process(after: Wo
 def test_a_second_run_changes_nothing_whatever_the_machine(after: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unchanged inputs: no commit and no tag, from a newer hubpush, with other threads, in an empty work directory."""
     before = heads(after.hub)
-    for module in (hubpush, publish, pipeline, job, cli):
+    for module in (hubpush, planning, saved, pipeline, job, cli):
         monkeypatch.setattr(module, "__version__", "99.0.0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("TZ", "Asia/Tokyo")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hubpush import remote, show
+from hubpush import show
 from hubpush.cli.options import (
     AdoptOption,
     ConfigOption,
@@ -192,7 +192,7 @@ def _amended(
     dry_run: bool,
 ) -> None:
     """Push what an amendment says, or print its plan."""
-    from hubpush import job, publish, run
+    from hubpush import job, publish, remote, run
 
     _require_repo(repo_id)
     name, cache = repo_id.partition("/")[2], work / "hub-cache"
