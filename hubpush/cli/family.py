@@ -40,11 +40,11 @@ from hubpush.cli.options import (
     mode_of,
     references_of,
 )
-from hubpush.client import Bounds
 from hubpush.errors import UsageError
 from hubpush.show import Format
 
 if TYPE_CHECKING:
+    from hubpush.client import Bounds
     from hubpush.job import Outcome
 
 
@@ -159,6 +159,7 @@ def convert_and_upload(
     A second run changes nothing where nothing changed. Give --repo-id, --source and --license for one checkpoint.
     """
     from hubpush import job, run, saved
+    from hubpush.client import Bounds
     from hubpush.source import Texts
 
     mode = mode_of(output, as_json=as_json, quiet=quiet)
@@ -331,7 +332,7 @@ def status(
     mode = mode_of(output, as_json=as_json, quiet=quiet)
     work, owner = work or default_work(), _owner(org)
     mirror = run.local_mirror(source, work, show.plain_progress()[0])
-    options = job.Options(prove=not no_parity, create_pr=False)
+    options = job.Options(prove=not no_parity)
     name = family or job.DEFAULT_FAMILY
     todo = job.of_family(name, models or (), owner, mirror, None, None, work, options, lock)
     with run.hub(hub, make=False) as (endpoint, embedded):
@@ -383,7 +384,7 @@ def pin(
     target = lock or path.with_name(f"{path.stem}.lock.json")
     tell, _ = show.plain_progress()
     mirror = run.local_mirror(source, work, tell)
-    todo = job.of_family(name, models, "local", mirror, None, None, work, job.Options(), lock if lock else None)
+    todo = job.of_family(name, models, "local", mirror, None, None, work, job.Options(), lock)
     show.table(run.pin(todo, target, tell), mode)
     show.say(f"{target} is written; review the change, and commit it")
 

@@ -204,11 +204,11 @@ def _amended(
             plan = following(there)
             if plan is None:
                 show.say(f"{repo_id}: nothing to do")
-            if mode is not Format.json:
-                show.plan(plan) if plan is not None else None
-                return
-            planned = [] if plan is None else [job.amendment(name, plan)]
-            show.summary(planned, there.manifest.family if there.manifest else "", hub, mode, dry_run=True)
+            if mode is Format.json:
+                planned = [] if plan is None else [job.amendment(name, plan)]
+                show.summary(planned, there.manifest.family if there.manifest else "", hub, mode, dry_run=True)
+            elif plan is not None:
+                show.plan(plan)
             return
         done = publish.push(api, repo_id, following, cache, embedded=embedded)
         status: Status = "published" if done.bump else "unchanged"
