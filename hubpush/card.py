@@ -1,28 +1,23 @@
 """Recorded results to README.md.
 
 A card is rendered from a frozen `Context` alone: the release's facts and what the manifest recorded. Nothing is
-measured here, so rendering the same record again gives the same bytes. The sections are files under templates/sections,
-each rendered alone and dropped when empty; they stand between markers, and text that a person wrote outside the markers
-is kept when the card is rendered anew.
+measured here, so rendering the same record again gives the same bytes. The sections are files under templates/sections;
+they stand between markers, and text that a person wrote outside the markers is kept when the card is rendered anew.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict
 
-from hubpush import catalog, chart, metadata
+from hubpush import catalog, chart, metadata, templating, usage
 from hubpush.architectures import ARCHITECTURES
-from hubpush.catalog import Family, Release
+from hubpush.catalog import Family, Release, Sibling
 from hubpush.errors import CardError
 from hubpush.manifest import Build, Past
 
@@ -31,85 +26,101 @@ CHART = "parity/layers.png"
 
 _GOOD = ("pass", "known-divergence")
 _MAX_CARD = 1 << 20
+_MAX_VALUE = 20_000  # characters of one value that a template sees
 # What a family file says that no card shows: checked, or part of the other identity.
 _NOT_SHOWN = {
     *("source", "config_file", "vocab_file", "config", "data_sha256", "vocab_lines"),
-    *("architecture", "part", "task", "labels", "averaged", "cased", "activation", "tfhub", "divergences"),
+    *("architecture", "part", "task", "labels", "averaged", "cased", "activation", "tfhub"),
 }
-_HEADS = {
-    "mlm": "masked words",
-    "nsp": "next sentence",
-    "rtd": "replaced tokens",
-    "squad": "start and end of an answer",
-}
+_NAMES = {"graph": "original graph", "tfhub": "TF Hub module", "repo": "repo on the Hub", "keras": "KerasHub"}
+_GRID = 4  # releases from which a grid of sizes is clearer than a list
 _REGION = re.compile(r"<!-- hubpush:begin (?P<name>[a-z-]+) -->\n.*?\n<!-- hubpush:end (?P=name) -->", flags=re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Context:
-    """Everything a template sees.
+class Context(BaseModel):
+    """Everything a template sees, as plain values."""
 
-    Attributes:
-        repo_id: Where the model is published.
-        tag: The version's tag.
-        pipeline_tag: The Hub's task.
-        is_copy: Whether the authors are known to publish their own conversion, and this repo is not theirs.
-        release: The release's facts, as the family file gives them.
-        activation_source: Where it is known from which GELU form the released code computes.
-        forward_source: What the forward pass that is compared with was written after.
-        part: Which of the models that were trained together; None for most.
-        heads: The parts beyond the encoder, in words.
-        lacks_pooler: Whether transformers' bare encoder makes a pooler that the checkpoint does not have.
-        family: `title` and `summary` of the family.
-        siblings: `name`, `title`, `repo_id` of every release of the family.
-        model: Class, heads, parameters, casing, activation, what was dropped and assumed.
-        config: The published config.json.
-        source: Name, digest, size and files of the source.
-        files: The converted files with size and digests.
-        build: `date` and `hubpush` of the conversion, and whether `nonfinite` weights were allowed.
-        parity: The recorded parity report, or None.
-        verdict: `pass`, `known-divergence`, `fail` or `not-run`.
-        worst: The float64 output with the largest difference, or None.
-        gap: The worst output against the other GELU form, with its `activation`; None unless parity passed.
-        others: The recorded comparisons with references other than the original graph.
-        chart: Path of the picture of the differences in the repo, or None.
-        chart_text: What it shows, in words.
-        probe_count: Number of probe texts.
-        history: All versions up to this one, the oldest first.
-        command: The command line that makes this again.
-        source_is_public: Whether the source is a URL, which anybody can fetch.
-        withdrawn: Why the weights of this version should not be used: an earlier version with the same was yanked.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     repo_id: str
+    """Where the model is published: OWNER/NAME."""
     tag: str
+    """The version's tag: vX.Y.Z."""
     pipeline_tag: str
+    """The Hub's task."""
     is_copy: bool
+    """Whether the authors are known to publish their own conversion, and this repo is not theirs."""
     release: Mapping[str, Any]
+    """What the family file says of the release, by its keys (docs/family-files.md)."""
     activation_source: str
+    """Where it is known from which GELU form the released code computes."""
     forward_source: str
+    """What the forward pass that is compared with was written after."""
     part: str | None
+    """Which of the models that were trained together; null for most."""
     heads: tuple[str, ...]
+    """The parts beyond the encoder, in words."""
     lacks_pooler: bool
+    """Whether transformers' bare encoder makes a pooler that the checkpoint does not have."""
     family: Mapping[str, str]
-    siblings: tuple[Mapping[str, str], ...]
+    """`title` and `summary` of the family."""
+    siblings: tuple[Mapping[str, Any], ...]
+    """`name`, `title`, `short`, `layers`, `hidden` and `repo_id` of every release of the family, this one too."""
+    grid: Mapping[str, Any] | None
+    """The siblings by size, where their sizes make a grid: `columns` (hidden sizes) and `rows`, each with `layers` and
+    `cells` (a sibling or null for each column)."""
     model: Mapping[str, Any]
+    """What was converted: `architecture`, `layout`, `class`, `heads`, `parameters`, `cased`, `activation`, `config`,
+    `variables`, `tokens`, `averaged`, `dropped` (names by reason) and `assumed` (sentences)."""
     config: Mapping[str, Any]
+    """The published config.json."""
     source: Mapping[str, Any]
-    files: Mapping[str, Any]
+    """`name`, `sha256`, `size`, `kind` (archive or files), `files` of the source; each file has `sha256` and `size`."""
+    files: Mapping[str, Mapping[str, Any]]
+    """The converted files with `sha256` and `size`, by path."""
     build: Mapping[str, Any]
+    """`date` and `hubpush` (version) of the conversion, and whether `nonfinite` weights were allowed."""
     parity: Mapping[str, Any] | None
+    """The recorded parity report, as `hubpush parity --json` prints it; null when it was not run."""
     verdict: str
+    """`pass`, `known-divergence`, `fail` or `not-run`."""
     worst: Mapping[str, Any] | None
+    """The float64 output with the largest difference from the original graph: `output`, `max_abs`, `tolerance`."""
     gap: Mapping[str, Any] | None
-    others: tuple[Mapping[str, Any], ...]
+    """The worst output against the other GELU form, with its `activation`; null unless parity passed."""
+    outputs: tuple[Mapping[str, Any], ...]
+    """A row for each output compared with the original graph: `output`, `shape`, and the recorded numbers under
+    `float64` and `float32`, with the `verdict` over both."""
+    references: tuple[Mapping[str, Any], ...]
+    """A row for each comparison: `name`, `dtype`, `activation`, `worst`, `weights`, `verdict`, `is_graph`."""
+    others: tuple[str, ...]
+    """The references besides the original graph, as `--parity` takes them."""
+    divergences: tuple[Mapping[str, Any], ...]
+    """Known differences from others: `reference`, `kind`, `why`, `link`, and `measured` in words, or null where this
+    version was not compared with that one."""
     chart: str | None
+    """Path of the picture of the differences in the repo; null where there is none."""
     chart_text: str
+    """What the picture shows, in words."""
+    chart_file: Mapping[str, Any] | None
+    """`sha256` and `size` of the picture."""
     probe_count: int
-    history: tuple[Mapping[str, str], ...]
+    """Number of probe texts."""
+    snippets: tuple[Mapping[str, Any], ...]
+    """Code that uses the model: `name`, `title`, `language`, `code`, and the `output` that it printed when this version
+    was built, or null where it was not run."""
+    more_snippets: tuple[Mapping[str, Any], ...]
+    """Code for other libraries, likewise; it is never run for a card."""
+    history: tuple[Mapping[str, Any], ...]
+    """All versions up to this one, the oldest first: `version`, `date`, `change`, `verdict`, `yanked`."""
     command: str
+    """The command line that makes this again."""
     source_is_public: bool
+    """Whether the source is a URL, which anybody can fetch."""
     withdrawn: str | None
+    """Why the weights of this version should not be used: an earlier version with the same was yanked."""
+    templates: str
+    """SHA-256 over the templates."""
 
 
 def facts(family: Family, release: Release, repo_id: str) -> dict[str, Any]:
@@ -117,16 +128,34 @@ def facts(family: Family, release: Release, repo_id: str) -> dict[str, Any]:
     return {
         "repo_id": repo_id,
         "family": {"title": family.title, "summary": family.summary},
-        "siblings": [[r.name, r.title] for r in family.releases],
+        "siblings": [Sibling.of(one).model_dump(exclude_none=True) for one in family.releases],
         "release": release.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_SHOWN),
     }
 
 
 def context(
-    family: Family, release: Release, repo_id: str, command: str, build: Build, history: tuple[Past, ...]
+    family: Family,
+    release: Release,
+    repo_id: str,
+    command: str,
+    build: Build,
+    history: Sequence[Past],
+    templates: str | None = None,
+    images: Mapping[str, bytes] | None = None,
 ) -> Context:
-    """Gather what the templates see; the last entry of `history` is the version that is rendered."""
-    owner = repo_id.partition("/")[0]
+    """Gather what the templates see.
+
+    Args:
+        family: The family.
+        release: The release.
+        repo_id: Where it goes.
+        command: The command line that makes it again.
+        build: The conversion and its results.
+        history: All versions, the oldest first; the last is the one that is rendered.
+        templates: Digest over the templates; None for hubpush's own.
+        images: The pictures of the card, where they are made already.
+    """
+    owner, tag = repo_id.partition("/")[0], f"v{history[-1].version}"
     parity = build.parity
     references = parity["references"] if parity is not None else []
     graph = [r for r in references if r["reference"] == "graph"]
@@ -135,20 +164,23 @@ def context(
     batches = build.samples["batches"] if build.samples is not None else []
     architecture = ARCHITECTURES[build.model.architecture]
     layout = next((one for one in architecture.layouts if one.name == build.model.layout), None)
-    known_from = release.activation_source or (layout or architecture).activation_source
+    siblings = tuple({**Sibling.of(r).model_dump(), "repo_id": f"{owner}/{r.name}"} for r in family.releases)
+    image = (pictures(build) if images is None else images).get(CHART)
+    shown = build.usage or usage.snippets(build.model, release.language)
     return Context(
         repo_id=repo_id,
-        tag=f"v{history[-1].version}",
+        tag=tag,
         pipeline_tag=pipeline_tag(build),
         is_copy=release.official_repo is not None and release.official_repo.partition("/")[0] != owner,
         release=release.model_dump(mode="json"),
-        activation_source=known_from,
+        activation_source=release.activation_source or (layout or architecture).activation_source,
         forward_source=(layout or architecture).forward_source,
         part=architecture.part,
-        heads=tuple(_HEADS.get(head, head) for head in build.model.heads),
+        heads=tuple(architecture.head_words.get(head, head) for head in build.model.heads),
         lacks_pooler="pooler" in architecture.groups and "pooler" not in build.model.heads,
         family={"title": family.title, "summary": family.summary},
-        siblings=tuple({"name": r.name, "title": r.title, "repo_id": f"{owner}/{r.name}"} for r in family.releases),
+        siblings=siblings,
+        grid=_grid(siblings),
         model=build.model.model_dump(mode="json"),
         config=build.model.config,
         source=build.source.model_dump(mode="json"),
@@ -158,18 +190,118 @@ def context(
         verdict=build.verdict,
         worst=declared[0] if declared else None,
         gap={**(others[0][0] or {}), "activation": others[0][1]} if others and build.verdict in _GOOD else None,
-        others=tuple(r for r in references if r["reference"] != "graph"),
-        chart=CHART if _has_chart(build) else None,
-        chart_text=chart.alt_text(parity) if parity is not None and _has_chart(build) else "",
+        outputs=_outputs(graph),
+        references=tuple(map(_reference, references)),
+        others=_others(references),
+        divergences=_divergences(release, references),
+        chart=CHART if image is not None else None,
+        chart_text=chart.alt_text(parity) if parity is not None and image is not None else "",
+        chart_file=None if image is None else {"sha256": hashlib.sha256(image).hexdigest(), "size": len(image)},
         probe_count=sum(len(next(iter(batch["inputs"].values()), [])) for batch in batches),
+        snippets=tuple(usage.filled(one, repo_id, tag).model_dump() for one in shown),
+        more_snippets=tuple(
+            usage.filled(one, repo_id, tag).model_dump() for one in usage.others(build.model, release.language)
+        ),
         history=tuple(past.model_dump() for past in history),
         command=command,
         source_is_public=catalog.is_allowed_url(build.source.name),
-        withdrawn=_withdrawn(history),
+        withdrawn=withdrawn(history),
+        templates=templates or templating.sha256({}),
     )
 
 
-def _withdrawn(history: tuple[Past, ...]) -> str | None:
+def _grid(siblings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Siblings by layers and hidden size; None unless every one has a place of its own."""
+    places = {(one["layers"], one["hidden"]): one for one in siblings}
+    layers, hidden = sorted({a for a, _ in places if a}), sorted({b for _, b in places if b})
+    if len(siblings) < _GRID or len(places) < len(siblings) or min(len(layers), len(hidden)) == 1:
+        return None
+    if any(None in place for place in places):
+        return None
+    rows = [{"layers": a, "cells": [places.get((a, b)) for b in hidden]} for a in layers]
+    return {"columns": hidden, "rows": rows}
+
+
+def _outputs(graph: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """The outputs in both precisions, a row each. Of the keys of the layers those alone that say something."""
+    exact, single = (
+        next((r for r in graph if r["as_published"] and r["dtype"] == dtype), None) for dtype in ("float64", "float32")
+    )
+    if exact is None:
+        return ()
+    in_single = {one["output"]: one for one in single["outputs"]} if single is not None else {}
+    rows = []
+    for one in exact["outputs"]:
+        both = [one, *([in_single[one["output"]]] if one["output"] in in_single else [])]
+        fails = any(found["verdict"] == "fail" for found in both)
+        is_worst = one["output"] in {r["worst"]["output"] for r in (exact, single) if r and r["worst"]}
+        if not one["output"].endswith(" keys") or fails or is_worst:
+            rows.append(
+                {
+                    "output": one["output"],
+                    "shape": one["shape"],
+                    "float64": one,
+                    "float32": in_single.get(one["output"]),
+                    "verdict": "fail" if fails else "pass",
+                }
+            )
+    return tuple(rows)
+
+
+def _reference(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": _name(one["reference"], one.get("source")),
+        "is_graph": one["reference"] == "graph",
+        "dtype": one["dtype"],
+        "activation": one["activation"],
+        "worst": one["worst"],
+        "weights": one.get("weights"),
+        "verdict": one["verdict"],
+    }
+
+
+def _name(reference: str, source: str | None) -> str:
+    """A reference for people, from its name and what it is."""
+    return " ".join(filter(None, [_NAMES.get(reference, reference), source]))
+
+
+def _others(references: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    names = (
+        one["reference"] + (f"={one['source']}" if one.get("source") else "")
+        for one in references
+        if one["reference"] != "graph"
+    )
+    return tuple(dict.fromkeys(names))
+
+
+def _divergences(release: Release, references: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """What is known to differ, with what was measured of it."""
+    measured: dict[tuple[str, str, str], str] = {}
+    for one in references:
+        for known in one.get("declared", ()):
+            # KerasHub is run in two precisions, which show one difference.
+            measured.setdefault(
+                (known["reference"], known["kind"], known["why"]),
+                one.get("differences", {}).get(known["kind"], "nothing of it was found"),
+            )
+    every = [one.model_dump() for one in release.divergences]
+    told = {(one["reference"], one["kind"], one["why"]) for one in every}
+    every += [
+        {"reference": reference, "kind": kind, "why": why, "link": None}
+        for reference, kind, why in measured
+        if (reference, kind, why) not in told
+    ]
+    shown = []
+    for one in every:
+        reference, _, source = one["reference"].partition("=")
+        if reference == "repo" and not source:
+            source = release.official_repo or ""
+        found = measured.get((one["reference"], one["kind"], one["why"]))
+        shown.append({**one, "reference": _name(reference, source), "measured": found})
+    return tuple(shown)
+
+
+def withdrawn(history: Sequence[Past]) -> str | None:
     """Why a version with the same converted files was yanked."""
     same = history[-1].conversion
     return next((past.yanked for past in reversed(history) if past.yanked and past.conversion == same), None)
@@ -226,18 +358,42 @@ def check_facts(release: Release) -> None:
         )
 
 
-def sections(context: Context) -> list[str]:
-    """Names of the sections of a card, in order; one that renders to nothing is left out of it."""
-    return _render("card.md.jinja", _values(context)).split()
+@dataclass(frozen=True)
+class Card:
+    """A rendered card.
+
+    Attributes:
+        text: The whole README.md.
+        parts: Digests of its generated parts, by name; see `generated`.
+        words: Texts that a person wrote around them, which stay.
+    """
+
+    text: str
+    parts: Mapping[str, str]
+    words: tuple[str, ...]
 
 
-def _values(context: Context) -> dict[str, Any]:
-    return {field.name: getattr(context, field.name) for field in dataclasses.fields(context)}
+def values(context: Context) -> dict[str, Any]:
+    """What the templates see of a context: plain values, the longest texts cut."""
+    shown: dict[str, Any] = _shortened(context.model_dump(mode="json"))
+    return shown
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= _MAX_VALUE else value[: _MAX_VALUE - 1] + "…"
+    if isinstance(value, dict):
+        return {_shortened(key): _shortened(inner) for key, inner in value.items()}
+    return [_shortened(inner) for inner in value] if isinstance(value, list) else value
 
 
 def render(
-    context: Context, existing: str | None = None, kept: Collection[str] = (), ours: Collection[str] = ()
-) -> str:
+    context: Context,
+    existing: str | None = None,
+    kept: Collection[str] = (),
+    ours: Collection[str] = (),
+    templates: templating.Own | None = None,
+) -> Card:
     """The whole README.md.
 
     Args:
@@ -245,33 +401,40 @@ def render(
         existing: The README.md that stands on the Hub; text in it outside of the generated parts is kept.
         kept: Generated parts that stay as they stand in it, or that stay removed.
         ours: Names of the parts that an earlier version generated.
+        templates: A person's templates, by name.
 
     Raises:
         CardError: A template is wrong, or the metadata is.
     """
-    values, names = _values(context), sections(context)
+    rendered = templating.render(values(context), templates or {})
     regions = {}
-    for name in names:
-        text = _render(f"sections/{name}.md.jinja", values).strip()
+    for name, text in rendered.items():
         if text:
             # A text from a family file or a manifest must not end a region: what follows would count as a person's.
-            tidy = re.sub(r"\n{3,}", "\n\n", text).replace("<!-- hubpush:", "&lt;!-- hubpush:")
+            tidy = text.replace("<!-- hubpush:", "&lt;!-- hubpush:")
             regions[name] = f"<!-- hubpush:begin {name} -->\n{tidy}\n<!-- hubpush:end {name} -->"
     yaml_there, body_there = metadata.split_front_matter(existing or "")
     there = {found["name"]: found.group() for found in _REGION.finditer(body_there)}
     regions = {name: there.get(name, "") if name in kept else region for name, region in regions.items()}
     regions |= {name: there[name] for name in kept if name in there}
-    body = merge({name: region for name, region in regions.items() if region}, existing, {*names, *ours})
+    names = {*rendered, *ours}
+    body = merge({name: region for name, region in regions.items() if region}, existing, names)
     matter = front_matter(Release.model_validate(context.release), context.model["architecture"], context.pipeline_tag)
     yaml = (yaml_there or "") if "front matter" in kept else metadata.write_front_matter(matter)
     text = f"---\n{yaml.rstrip()}\n---\n\n{body}\n"
     if len(text) > _MAX_CARD:
-        raise CardError(f"the card has {len(text):,} characters", hint="a template loops; a card has about 8,000")
+        raise CardError(f"the card has {len(text):,} characters", hint="shorten what was written around its parts")
     problems = [p for p in metadata.check_card(text) if p.severity == "error"]
     if problems:
         lines = "".join(f"\n  {p.message}; {p.fix}" for p in problems)
         raise CardError(f"the Hub would refuse the card:{lines}", hint="correct the family file")
-    return text
+    parts = {name: digest for name, digest in generated(text).items() if name in {"front matter", *names}}
+    return Card(text, parts, tuple(words(existing, names)) if existing is not None else ())
+
+
+def words(text: str, ours: Collection[str]) -> list[str]:
+    """Texts in a card that no version generated: a person wrote them."""
+    return [one for texts in _around(text, ours).values() for one in texts if one.strip()]
 
 
 def merge(regions: Mapping[str, str], existing: str | None, ours: Collection[str]) -> str:
@@ -281,22 +444,27 @@ def merge(regions: Mapping[str, str], existing: str | None, ours: Collection[str
     verdict come first. Regions of names that are not `ours` are a person's text; of ours that lost their other end the
     markers go, since they would be taken for the begin or the end of a new one.
     """
-    stray = re.compile(rf"<!-- hubpush:(?:begin|end) (?:{'|'.join(map(re.escape, ours))}) -->\n?")
-    kept: dict[str | None, list[str]] = {}
-    if existing is not None:
-        _, body = metadata.split_front_matter(existing)
-        behind, position = None, 0
-        for found in _REGION.finditer(body):
-            if found["name"] not in ours:
-                continue
-            kept.setdefault(behind, []).append(stray.sub("", body[position : found.start()]).strip("\n"))
-            behind, position = found["name"], found.end()
-        kept.setdefault(behind, []).append(stray.sub("", body[position:]).strip("\n"))
+    kept = _around(existing, ours) if existing is not None else {}
     parts: list[str] = []
     for name, region in regions.items():
         parts += [region, *(text for text in kept.pop(name, []) if text.strip())]
     parts += [text for texts in kept.values() for text in texts if text.strip()]
     return "\n\n".join(parts)
+
+
+def _around(text: str, ours: Collection[str]) -> dict[str | None, list[str]]:
+    """A person's texts by the region that they stand behind; None is the begin of the card."""
+    stray = re.compile(rf"<!-- hubpush:(?:begin|end) (?:{'|'.join(map(re.escape, ours))}) -->\n?")
+    _, body = metadata.split_front_matter(text)
+    kept: dict[str | None, list[str]] = {}
+    behind, position = None, 0
+    for found in _REGION.finditer(body):
+        if found["name"] not in ours:
+            continue
+        kept.setdefault(behind, []).append(stray.sub("", body[position : found.start()]).strip("\n"))
+        behind, position = found["name"], found.end()
+    kept.setdefault(behind, []).append(stray.sub("", body[position:]).strip("\n"))
+    return kept
 
 
 def generated(text: str) -> dict[str, str]:
@@ -309,99 +477,3 @@ def generated(text: str) -> dict[str, str]:
     for found in _REGION.finditer(body):
         parts[found["name"]] = parts.get(found["name"], "") + found.group()
     return {name: hashlib.sha256(part.encode()).hexdigest() for name, part in parts.items()}
-
-
-@cache
-def templates_sha256() -> str:
-    """Digest over the template files, by their names."""
-    digest = hashlib.sha256()
-    root = _templates()
-    for path in sorted(root.rglob("*.jinja")):
-        # Checkouts with other line ends hold the same templates.
-        text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
-        digest.update(f"{path.relative_to(root).as_posix()}\0{text}\0".encode())
-    return digest.hexdigest()
-
-
-@cache
-def _templates() -> Path:
-    """The templates: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).parent
-    return next(path for path in (package / "templates", package.parent / "templates") if path.is_dir())
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = ImmutableSandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(_templates()),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        newline_sequence="\n",
-    )
-    environment.filters |= {
-        "cell": _cell,
-        "prose": _prose,
-        "sci": _sci,
-        "commas": _commas,
-        "size": _size,
-        "verdict": _verdict,
-    }
-    return environment
-
-
-def _render(name: str, values: Mapping[str, Any]) -> str:
-    try:
-        return _environment().get_template(name).render(values)
-    except jinja2.TemplateError as error:
-        line = getattr(error, "lineno", None) or _line(error, name)
-        where = f"templates/{name}" + (f", line {line}" if line else "")
-        raise CardError(f"{where}: {error}", hint="correct the template; nothing was pushed") from None
-
-
-def _line(error: BaseException, name: str) -> int | None:
-    """The template's line in a traceback: Jinja gives its compiled code the template's own line numbers."""
-    trace, line = error.__traceback__, None
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename.endswith(name):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
-
-
-def _cell(value: object) -> str:
-    """Text from outside, made harmless in a table cell or a line of Markdown."""
-    text = re.sub(r"\s+", " ", str(value)).strip()
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # An underscore within a word stays one; at its edge it would begin or end emphasis.
-    return re.sub(r"([\\`*\[\]|{}~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
-
-
-def _prose(value: object) -> str:
-    """Text from outside in a paragraph of its own: as a cell, but what stands between backticks is code."""
-    parts = re.split(r"(`[^`|<]*`)", re.sub(r"\s+", " ", str(value)))
-    for n, part in enumerate(parts):
-        if n % 2 == 0:
-            inner = part.strip()
-            parts[n] = part.replace(inner, _cell(inner)) if inner else part
-    return "".join(parts).strip()
-
-
-def _sci(value: float | None) -> str:
-    if value is None or value == 0:
-        return "–" if value is None else "0"
-    return "not a number" if value > 1e300 else f"{value:.1e}"  # what the report writes where JSON has no word
-
-
-def _commas(value: int) -> str:
-    return f"{value:,}"
-
-
-def _size(value: int) -> str:
-    return f"{value / 1e6:,.1f} MB" if value >= 100_000 else f"{value:,} bytes"
-
-
-def _verdict(value: str) -> str:
-    return {"pass": "✓ pass", "fail": "✗ fail", "not-run": "– not run", "known-divergence": "≈ known"}.get(value, value)

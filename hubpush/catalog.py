@@ -170,6 +170,7 @@ class Release(BaseModel):
     Attributes:
         name: Name of the repo, without its owner.
         title: What people call the model.
+        short: What they call it beside its siblings: a size, such as Tiny.
         source: https URL of an archive, or a path relative to the family file.
         config_file: bert_config.json, where it is not in the archive: a path beside the family file.
         vocab_file: vocab.txt, likewise.
@@ -198,6 +199,7 @@ class Release(BaseModel):
 
     name: RepoName
     title: Text
+    short: Text | None = None
     source: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_source)]
     config_file: Text | None = None
     vocab_file: Text | None = None
@@ -251,8 +253,49 @@ class Release(BaseModel):
         return self
 
 
+class Sibling(BaseModel):
+    """What the card of one release says of another one of its family.
+
+    Attributes:
+        name: Name of the repo, without its owner.
+        title: What people call the model.
+        short: What they call it beside its siblings.
+        layers: Number of layers, where the family file says it.
+        hidden: Hidden size, likewise.
+    """
+
+    model_config = _FROZEN
+
+    name: RepoName
+    title: Text
+    short: Text | None = None
+    layers: int | None = None
+    hidden: int | None = None
+
+    @classmethod
+    def of(cls, release: Release) -> Self:
+        """What is said of a release."""
+        sizes = release.config
+        return cls(
+            name=release.name,
+            title=release.title,
+            short=release.short,
+            layers=sizes.get("num_hidden_layers"),
+            hidden=sizes.get("hidden_size"),
+        )
+
+
 class Family(BaseModel):
-    """A set of releases that are published together."""
+    """A set of releases that are published together.
+
+    Attributes:
+        format: Number of the format.
+        name: What the family is called on the command line.
+        title: What people call it.
+        summary: What it is, in a sentence or two.
+        templates: A directory beside the family file whose templates replace hubpush's of the same names.
+        releases: Its checkpoints.
+    """
 
     model_config = _FROZEN
 
@@ -260,6 +303,7 @@ class Family(BaseModel):
     name: RepoName
     title: Text
     summary: Text
+    templates: Text | None = None
     releases: Annotated[tuple[Release, ...], Field(strict=False, min_length=1)]
 
 

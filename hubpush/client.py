@@ -144,7 +144,7 @@ def _made(bounds: Bounds, windows: _Windows) -> httpx2.Client:
     def learn(response: httpx2.Response) -> None:
         _note(windows, response)
         seconds = _asked_to_wait(response)
-        if seconds > min(bounds.wait, remaining(bounds)):
+        if seconds and seconds > min(bounds.wait, remaining(bounds)):
             raise _deferred(f"{response.request.url.host} asks to wait {seconds} s ({response.status_code})", seconds)
         if seconds:  # a POST is not sent again by the client: what comes next here waits
             windows[_window(response.request.url)] = (0, 0, time.time() + seconds + 1)

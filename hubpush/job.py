@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hubpush import __version__, catalog, manifest, planning, saved
+from hubpush import __version__, card, catalog, manifest, planning, preview, saved, templating
 from hubpush.architectures import Activation
 from hubpush.catalog import Family, Pin, Release
 from hubpush.client import Bounds, DeferredError, bound, errors
 from hubpush.errors import HubpushError, HubRefusedError, SourceError, UsageError
 from hubpush.manifest import Build
+from hubpush.metadata import Problem, check_card
 from hubpush.parity import DEFAULT, Asked
+from hubpush.preview import Preview
 from hubpush.remote import Remote
 from hubpush.source import NO_TEXTS, Location, Texts, display_name, resolve
 
@@ -54,6 +56,7 @@ class Options:
         bounds: How long is waited for the Hub, and the deadline of the run.
         allow_nonfinite: Publish NaN weights.
         references: What the published model is compared with.
+        online: Ask the Hub what it says of the card, too.
     """
 
     prove: bool = True
@@ -68,6 +71,7 @@ class Options:
     bounds: Bounds = field(default_factory=Bounds)
     allow_nonfinite: bool = False
     references: tuple[Asked, ...] = DEFAULT
+    online: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Job:
         embedded: Whether it is an embedded one.
         work: Directory for downloads, unpacked checkpoints and built folders.
         command: The command line that makes this release again.
+        templates: A person's templates, by name.
         options: What the person decided.
     """
 
@@ -101,6 +106,7 @@ class Job:
     work: Path
     command: str
     texts: Texts = NO_TEXTS
+    templates: Mapping[str, str] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
     endpoint: str | None = None
     embedded: bool = False
@@ -145,7 +151,31 @@ class Outcome:
     deletes: tuple[str, ...] = ()
     card: str | None = None
     assumed: tuple[str, ...] = ()
+    metadata: tuple[Problem, ...] = ()
+    yanked: str | None = None
     plan: saved.Item | None = None
+    preview: Preview | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """What became of the family's page, or what would.
+
+    Attributes:
+        status: `created`, `updated`, `unchanged`, `failed`; of a dry run `create`, `update`, `unchanged`.
+        title: Its title.
+        url: Its address.
+        said: What is to be done, or what a person should know.
+        error: Why it is not what it ought to be, and what to do.
+        code: Exit code of that; 0 where nobody asked for a page.
+    """
+
+    status: str
+    title: str
+    url: str | None
+    said: tuple[str, ...] = ()
+    error: Mapping[str, str] | None = None
+    code: int = 0
 
 
 def of_family(
@@ -158,6 +188,7 @@ def of_family(
     work: Path,
     options: Options,
     lock: Path | None = None,
+    templates: Path | None = None,
 ) -> list[Job]:
     """The jobs of a family, or of those of its releases that match a glob.
 
@@ -171,9 +202,11 @@ def of_family(
         work: Directory for downloads and built folders.
         options: What the person decided.
         lock: A lock file that lies elsewhere; its entries go before those of the family's own.
+        templates: A directory of templates, instead of what the family file names.
 
     Raises:
         CatalogError: The family cannot be read, or a glob matches nothing.
+        CardError: The templates cannot be read.
         SourceError: The mirror is not there.
         UsageError: The owner is none.
     """
@@ -185,13 +218,16 @@ def of_family(
     if not catalog.is_repo_name(org):
         raise UsageError(f"--org {org!r} is no owner on the Hub", hint="give the name alone: --org my-org")
     path = catalog.locate(name)
-    family, own = catalog.load(path)
-    pins = {**own.sources, **(catalog.load_lock(lock).sources if lock is not None else {})}
+    family, pinned = catalog.load(path)
+    pins = {**pinned.sources, **(catalog.load_lock(lock).sources if lock is not None else {})}
     chosen: dict[str, Any] = {} if cased is None else {"cased": cased}
     if activation is not None:
         chosen |= {"activation": activation, "activation_source": "chosen with --activation"}
-    # What the file is called on this machine is nobody's business; the family's own name finds it again.
-    file = f"{family.name}.toml" if path == Path(name) else family.name
+    # Of a path only its last part is written anywhere: a card must not show where somebody keeps files.
+    file = path.name if path == Path(name) else family.name
+    if templates is None and family.templates is not None:
+        templates = path.parent / family.templates
+    own = {} if templates is None else templating.read(templates)
     known = [] if name == DEFAULT_FAMILY else ["--family", file]
     return [
         Job(
@@ -203,8 +239,9 @@ def of_family(
             pin=pins.get(release.source),
             is_pinned_by_hub=True,
             work=work,
-            command=_command([*known, "--org", org, release.name], chosen),
+            command=command_of([*known, "--org", org, release.name], chosen),
             texts=Texts.of(release, path.parent),
+            templates=own,
             options=options,
         )
         for release in catalog.select(family, models)
@@ -219,6 +256,7 @@ def of_checkpoint(
     work: Path,
     options: Options,
     labels_file: Path | None = None,
+    templates: Path | None = None,
 ) -> Job:
     """The job of one checkpoint that somebody has, without a family file.
 
@@ -230,6 +268,7 @@ def of_checkpoint(
         work: Directory for downloads and built folders.
         options: What the person decided.
         labels_file: Where the labels come from, for the command that makes this again.
+        templates: A directory of templates.
 
     Raises:
         UsageError: One of these is not valid.
@@ -249,16 +288,17 @@ def of_checkpoint(
         pin=None,
         is_pinned_by_hub=False,
         work=work,
-        command=_command(["--source", shown, "--repo-id", repo_id], {**facts, **named}),
+        command=command_of(["--source", shown, "--repo-id", repo_id], {**facts, **named}),
         texts=texts,
+        templates={} if templates is None else templating.read(templates),
         options=options,
     )
 
 
-def _command(asked: Sequence[str], facts: Mapping[str, Any]) -> str:
+def command_of(asked: Sequence[str], facts: Mapping[str, Any]) -> str:
     """The command line that says these facts."""
     words = ["hubpush", "convert-and-upload", *asked]
-    for name in ("license", "language", "config", "vocab", "task", "labels", "part", "activation"):
+    for name in ("title", "license", "language", "config", "vocab", "task", "labels", "part", "activation"):
         values = facts.get(name) or ()
         words += [word for value in ([values] if isinstance(values, str) else values) for word in (f"--{name}", value)]
     if facts.get("averaged"):
@@ -368,11 +408,14 @@ def settled(
         seconds=dict(seconds or {}),
         change=found.history[-1].change if found.history else None,
         assumed=found.build.model.assumed,
+        yanked=card.withdrawn(found.history),
     )
 
 
-def planned(job: Job, remote: Remote, step: planning.Plan, seconds: Mapping[str, float]) -> Outcome:
-    """The outcome of a dry run: what a push would do."""
+def planned(
+    job: Job, remote: Remote, step: planning.Plan, seconds: Mapping[str, float], problems: Sequence[Problem] = ()
+) -> Outcome:
+    """The outcome of a dry run: what a push would do; `problems` are what the Hub says of the card."""
     return Outcome(
         name=job.release.name,
         repo_id=job.repo_id,
@@ -387,6 +430,8 @@ def planned(job: Job, remote: Remote, step: planning.Plan, seconds: Mapping[str,
         deletes=step.deletes,
         card=str(job.folder / "README.md"),
         assumed=step.manifest.build.model.assumed,
+        metadata=(*check_card(step.readme), *problems),
+        preview=preview.of_plan(step, remote, job.release.name),
         plan=saved.of(
             step,
             job.release.name,

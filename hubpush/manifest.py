@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from typing_extensions import TypedDict
 
 from hubpush.architectures import ARCHITECTURES
-from hubpush.catalog import Release, Sha256
+from hubpush.catalog import Release, Sha256, Sibling
 from hubpush.errors import DriftError
 
 NAME = "hubpush.json"
@@ -163,6 +163,17 @@ class Output(TypedDict):
     verdict: str
 
 
+class Declared(TypedDict):
+    """A known difference that was looked for; `hubpush.catalog.Divergence` says what it is."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    reference: str
+    kind: str
+    why: str
+    link: NotRequired[str | None]
+
+
 class Reference(TypedDict):
     """A recorded comparison with one reference in one precision; it holds more."""
 
@@ -171,6 +182,8 @@ class Reference(TypedDict):
     reference: str
     source: NotRequired[str | None]
     differences: NotRequired[dict[str, str]]
+    declared: NotRequired[list[Declared]]
+    weights: NotRequired[dict[str, Any] | None]
     dtype: str
     activation: str | None
     as_published: bool
@@ -209,6 +222,26 @@ class Samples(TypedDict):
     batches: list[Batch]
 
 
+class Snippet(BaseModel):
+    """A piece of code that a card shows, and what it printed on the very folder that is published.
+
+    Attributes:
+        name: What it is about.
+        title: A line of Markdown before it.
+        language: As a fence of Markdown names it.
+        code: With OWNER/NAME for the repo and vX.Y.Z for the tag.
+        output: What it printed; None if it was not run.
+    """
+
+    model_config = _FROZEN
+
+    name: str
+    title: str
+    language: Literal["python", "bash"] = "python"
+    code: str
+    output: str | None = None
+
+
 class Build(BaseModel):
     """One conversion and what was measured on it: the part of the manifest that no push changes.
 
@@ -219,6 +252,7 @@ class Build(BaseModel):
         files: The converted files.
         parity: The report (`ParityReport.to_json`), or None when it was not run.
         samples: The probes' ids and sampled float64 outputs, or None.
+        usage: The code of the card, run on the converted folder; nothing where parity was not run.
         forced: Whether a failed parity was overridden.
         nonfinite: Whether NaN and infinite weights were allowed.
         date: Day of the conversion, UTC.
@@ -233,6 +267,7 @@ class Build(BaseModel):
     files: Mapping[str, File]
     parity: Parity | None = None
     samples: Samples | None = None
+    usage: tuple[Snippet, ...] = ()
     forced: bool = False
     nonfinite: bool = False
     date: str
@@ -278,19 +313,23 @@ class Facts(BaseModel):
     """What the card of a version states that no measurement gives.
 
     Attributes:
+        repo_id: Where it was published; a repo can be renamed.
         title: Of the family.
         summary: Of the family.
-        siblings: Names and titles of the family's releases.
+        siblings: The family's releases.
         release: The release, by the keys of a family file; without the places where files lie on a machine.
+        templates: The templates that are not hubpush's own, by name.
         command: The command line that makes this version again.
     """
 
     model_config = _FROZEN
 
+    repo_id: str | None = None
     title: str
     summary: str
-    siblings: tuple[tuple[str, str], ...]
+    siblings: tuple[Sibling, ...]
     release: Mapping[str, Any]
+    templates: Mapping[str, str] = {}
     command: str
 
 
@@ -361,6 +400,14 @@ class Manifest(BaseModel):
     def to_json(self) -> str:
         """The text of hubpush.json."""
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def is_published(text: str) -> bool:
+    """Whether the text of a hubpush.json is that of a published version, and not of a conversion alone."""
+    try:
+        return "version" in json.loads(text)
+    except (RecursionError, TypeError, ValueError):
+        return False
 
 
 def parse(text: str, where: str) -> Manifest:

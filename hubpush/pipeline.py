@@ -21,14 +21,29 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from filelock import FileLock, Timeout
 
-from hubpush import __version__, card, catalog, manifest, parity, planning, publish, rights, saved, source
+from hubpush import (
+    __version__,
+    card,
+    catalog,
+    manifest,
+    parity,
+    planning,
+    preview,
+    publish,
+    rights,
+    saved,
+    source,
+    usage,
+)
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture
 from hubpush.catalog import Pin, Release
 from hubpush.client import AgainError, Bounds, late, require_time
-from hubpush.errors import HubpushError, HubUnavailableError, SourceError
+from hubpush.errors import CardError, HubpushError, HubUnavailableError, SourceError
 from hubpush.job import Job, Outcome, Status, Tell, client, failed, planned, settled
 from hubpush.manifest import Build
-from hubpush.remote import README, Remote, download, look
+from hubpush.metadata import Problem
+from hubpush.remote import README, Remote, check_card, download, look
+from hubpush.remote import read as hub_text
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -152,8 +167,9 @@ def carry(job: Job, tell: Tell) -> Outcome:
                     max_bump=options.max_bump,
                 )
                 write_generated(job, step)
+                said = _said_of(job, step) if options.online else ()
             if options.dry_run:
-                return replace(planned(job, remote, step, seconds), memory=peak_memory())
+                return replace(planned(job, remote, step, seconds, said), memory=peak_memory())
             with _timed("push", job, telling, seconds):
                 published = publish.publish(
                     client(job),
@@ -187,6 +203,18 @@ def carry(job: Job, tell: Tell) -> Outcome:
         # What a station does not explain itself: a full disk, a work directory without permission.
         trouble = HubpushError(f"{error}", hint="check the disk, and the permissions of --work")
         return failed(job.release.name, job.repo_id, trouble, seconds)
+
+
+def _said_of(job: Job, step: planning.Plan) -> tuple[Problem, ...]:
+    """What the Hub says of a card.
+
+    Raises:
+        CardError: It would refuse it.
+    """
+    found = tuple(check_card(client(job), job.repo_id, step.readme))
+    if wrong := [one.message for one in found if one.severity == "error"]:
+        raise CardError(f"{job.repo_id}: the Hub would refuse the card: {'; '.join(wrong)}", hint="correct the facts")
+    return found
 
 
 @contextmanager
@@ -242,11 +270,23 @@ def why(job: Job, remote: Remote, need: Need) -> str | None:
 def at_rest(job: Job, remote: Remote, need: Need) -> Outcome | None:
     """The outcome of a release that needs nothing; None if there is something to do."""
     if need == "held" or need == "nothing" or (need == "close" and job.options.dry_run):
-        return standing(job, remote, "held" if need == "held" else "unchanged")
+        return _previewed(job, remote, standing(job, remote, "held" if need == "held" else "unchanged"))
     if need == "proposed" and (one := planning.open_proposal(remote)) is not None:
         name, repo_id = job.release.name, job.repo_id
-        return settled(name, repo_id, one.manifest, "proposed", client(job), one.head, proposal=one.number)
+        outcome = settled(name, repo_id, one.manifest, "proposed", client(job), one.head, proposal=one.number)
+        there = replace(remote, manifest=one.manifest, head=one.head, files=one.files)
+        return _previewed(job, there, outcome)
     return None
+
+
+def _previewed(job: Job, there: Remote, outcome: Outcome) -> Outcome:
+    """With what its page shows, where that is asked for: the card as it stands."""
+    if not job.options.dry_run or there.manifest is None:
+        return outcome
+    cache, files = job.work / "hub-cache", there.files or {}
+    text = hub_text(client(job), job.repo_id, README, there.head, cache, files) if README in files else ""
+    shown = preview.of_standing(there.manifest, text, job.release.name, job.repo_id, outcome.status)
+    return replace(outcome, preview=shown)
 
 
 def standing(job: Job, remote: Remote, status: Status) -> Outcome:
@@ -432,6 +472,9 @@ def record(
         weights: Digests of the checkpoint's index and data files, if they are known already.
         sha256: Digest of model.safetensors, if it is known already.
         nonfinite: Whether NaN and infinite weights were allowed.
+
+    Raises:
+        ModelError: Code that the card shows does not run on the folder.
     """
     digests = dict(weights or {path.name: manifest.describe(path) for path in files.weights()})
     texts = {role: manifest.describe(path) for role, path in files.texts().items()}
@@ -458,6 +501,8 @@ def record(
         assumed=reading.assumed,
     )
     used = {role: file.sha256 for role, file in texts.items()}
+    # Where nothing is compared, what runs models need not be installed.
+    shown = usage.run(folder, usage.snippets(model, release.language)) if report is not None else ()
     return Build(
         weights_inputs=manifest.weights_inputs(release, archive.sha256, model, used),
         source=manifest.Source(
@@ -478,6 +523,7 @@ def record(
         },
         parity=cast("manifest.Parity", report.to_json()) if report else None,
         samples=cast("manifest.Samples", report.samples) if report and report.samples else None,
+        usage=shown,
         forced=bool(report and report.verdict == "fail"),
         nonfinite=nonfinite,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -657,7 +703,7 @@ def _used_texts(job: Job, found: manifest.Source) -> dict[str, str] | None:
 
 
 def _candidate(job: Job, build: Build, folder: Path | None) -> planning.Candidate:
-    return planning.Candidate(job.family, job.release, job.repo_id, job.command, build, folder)
+    return planning.Candidate(job.family, job.release, job.repo_id, job.command, build, folder, templates=job.templates)
 
 
 def _recorded(job: Job, build: Build) -> planning.Candidate:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from hubpush import __version__, card, metadata
-from hubpush.catalog import Family, Release
+from hubpush import __version__, card, metadata, templating
+from hubpush.catalog import Family, Release, Sibling
 from hubpush.errors import CardError, DriftError, holds_token
 from hubpush.manifest import NAME, Build, Facts, File, Inputs, Manifest, Past, card_inputs, describe_bytes
 from hubpush.remote import README, TITLE, Proposal, Remote, part_of, read, stands
@@ -46,6 +46,7 @@ class Candidate:
         reason: Why, where the files do not say: a rollback, a yank.
         hold: Whether nothing is published after this until the hold is lifted.
         yanked: Versions that nobody should use, and why.
+        templates: A person's templates, by name.
     """
 
     family: Family
@@ -58,25 +59,30 @@ class Candidate:
     reason: str | None = None
     hold: bool = False
     yanked: Mapping[str, str] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
 
     def inputs(self) -> Inputs:
         """The identities of this candidate."""
         facts = card.facts(self.family, self.release, self.repo_id)
-        return Inputs(weights=self.build.weights_inputs, card=card_inputs(facts, card.templates_sha256(), self.build))
+        return Inputs(
+            weights=self.build.weights_inputs, card=card_inputs(facts, templating.sha256(self.templates), self.build)
+        )
 
     def facts(self) -> Facts:
         """What a manifest keeps of family and release, so that the card can be rendered again without them."""
         return Facts(
+            repo_id=self.repo_id,
             title=self.family.title,
             summary=self.family.summary,
-            siblings=tuple((one.name, one.title) for one in self.family.releases),
+            siblings=tuple(map(Sibling.of, self.family.releases)),
             release=self.release.model_dump(mode="json", exclude_defaults=True, exclude=_PLACES),
+            templates=self.templates,
             command=self.command,
         )
 
 
 # Where files lie on somebody's machine, and what only a new proof would need.
-_PLACES = {"source", "config_file", "vocab_file", "tfhub", "divergences"}
+_PLACES = {"source", "config_file", "vocab_file", "tfhub"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ class Plan:
         copied_from: The commit that has them, where no folder does.
         replaced: What somebody else changed and this puts back.
         kept: What somebody else changed and this takes over.
+        before: README.md as it stands there now.
+        words: Texts that a person wrote around the generated parts of it, which stay.
     """
 
     repo_id: str
@@ -110,6 +118,8 @@ class Plan:
     copied_from: str | None = None
     replaced: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    before: str | None = None
+    words: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -205,16 +215,17 @@ def plan(
         one.model_copy(update={"yanked": candidate.yanked.get(one.version, one.yanked)})
         for one in (old.history if old else ())
     )
+    images = card.pictures(build)
     context = card.context(
-        candidate.family, candidate.release, candidate.repo_id, candidate.command, build, (*history, past)
+        *(candidate.family, candidate.release, candidate.repo_id, candidate.command, build, (*history, past)),
+        *(templating.sha256(candidate.templates), images),
     )
     ours = {
         name for one in (old, *(p.manifest for p in remote.proposals)) if one is not None for name in one.card_parts
     }
-    text = card.render(context, readme, kept, ours)
-    names = {"front matter", *card.sections(context), *ours}
-    generated = {README: text.encode(), **card.pictures(build)}
-    _require_no_secret(candidate, text)
+    made = card.render(context, readme, kept, ours, candidate.templates)
+    generated = {README: made.text.encode(), **images}
+    _require_no_secret(candidate, made.text)
     files = {**build.files, **{path: describe_bytes(content) for path, content in generated.items()}}
     manifest = Manifest(
         version=version,
@@ -223,7 +234,7 @@ def plan(
         inputs=candidate.inputs(),
         build=build,
         files=files,
-        card_parts={name: digest for name, digest in card.generated(text).items() if name in names},
+        card_parts=made.parts,
         history=(*history, past),
         hold=candidate.hold,
         kept=kept,
@@ -245,6 +256,8 @@ def plan(
         copied_from=candidate.copied_from,
         replaced=_replaced(remote) if overwrite else (),
         kept=remote.drift if adopt else (),
+        before=readme,
+        words=made.words,
     )
 
 
@@ -408,7 +421,7 @@ def _require_no_secret(candidate: Candidate, readme: str) -> None:
     Raises:
         CardError: Something looks like one.
     """
-    texts = {README: readme}
+    texts = {README: readme, **candidate.templates}
     for name in ("config.json", "tokenizer_config.json") if candidate.folder is not None else ():
         path = cast("Path", candidate.folder) / name
         texts[name] = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

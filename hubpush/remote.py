@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubpush import card
+from hubpush import card, metadata
 from hubpush.client import AgainError, by_lfs, errors, quiet_bars
 from hubpush.errors import DriftError, HubRefusedError
 from hubpush.manifest import NAME, File, Manifest, describe_bytes, parse
@@ -285,6 +285,31 @@ def read(
         return data.decode()
     except UnicodeDecodeError:
         raise DriftError(f"{where} is not UTF-8", hint="restore it from the repo's history") from None
+
+
+def check_card(api: HfApi, repo_id: str, text: str) -> list[metadata.Problem]:
+    """What the Hub says of a card's metadata; the client itself drops the warnings.
+
+    Raises:
+        HubUnavailableError: It does not answer.
+    """
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+    with errors(repo_id):
+        response = get_session().post(
+            f"{api.endpoint}/api/validate-yaml",
+            json={"repoType": "model", "content": text},
+            headers=build_hf_headers(token=api.token),
+        )
+        if response.status_code != 400:
+            hf_raise_for_status(response)
+        answer = response.json()
+        found = [(kind, one["message"]) for kind in ("error", "warning") for one in answer.get(f"{kind}s", ())]
+    return [
+        metadata.Problem("error" if kind == "error" else "warning", "the Hub", message, "correct the family file")
+        for kind, message in found
+    ]
 
 
 def _fetched(api: HfApi, repo_id: str, path: str, commit: str) -> bytes:

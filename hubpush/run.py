@@ -16,15 +16,27 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hubpush import card, catalog, publish, rights, saved, source
+from hubpush import card, catalog, collection, preview, publish, rights, saved, source
 from hubpush.catalog import Family
 from hubpush.client import Bounds, late
-from hubpush.errors import CatalogError, DriftError, HubpushError, HubRefusedError, SourceError, UsageError, redact
-from hubpush.job import Job, Outcome, Tell, client, client_of, failed, folder_of, settled
+from hubpush.errors import (
+    CatalogError,
+    DriftError,
+    HubpushError,
+    HubRefusedError,
+    HubUnavailableError,
+    SourceError,
+    UsageError,
+    redact,
+)
+from hubpush.job import Job, Outcome, Page, Tell, client, client_of, failed, folder_of, is_keyless, settled
 from hubpush.pipeline import Need, at_rest, carry, locked, survey, why
 from hubpush.upload import die_with_parent
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 
 def check_family(family: Family, base: Path) -> None:
@@ -404,6 +416,70 @@ def apply_all(
         outcomes.append(outcome)
         done(outcome)
     return outcomes
+
+
+def family_page(
+    jobs: Sequence[Job], outcomes: Sequence[Outcome], *, private: bool, asked: bool | None
+) -> collection.Wanted | None:
+    """The family's page as it ought to be after a run: a note for each release that stands on the Hub.
+
+    Args:
+        jobs: The releases.
+        outcomes: What became of them.
+        private: Visibility of a page that is created.
+        asked: What `--collection` says; without it a family of several releases has a page, if the token can make one.
+    """
+    family = jobs[0].family
+    if asked is False or (asked is None and (len(family.releases) == 1 or is_keyless())):
+        return None
+    notes = [
+        (one.repo_id, collection.note(parity["verdict"], parity["worst"], one.version, yanked=one.yanked))
+        for one in outcomes
+        if one.status in ("published", "unchanged", "held", "planned")
+        if (parity := one.parity) is not None and one.version is not None
+    ]
+    return collection.wanted(jobs[0].repo_id.partition("/")[0], family, notes, private=private) if notes else None
+
+
+def without_failed(wanted: collection.Wanted, outcomes: Sequence[Outcome]) -> collection.Wanted | None:
+    """The family's page of a plan without the notes of releases that were not pushed; None where nothing is left."""
+    failed = {one.repo_id for one in outcomes if one.error is not None}
+    items = tuple(one.model_copy(update={"note": None}) if one.repo_id in failed else one for one in wanted.items)
+    return wanted.model_copy(update={"items": items}) if any(one.note is not None for one in items) else None
+
+
+def page_step(job: Job, wanted: collection.Wanted) -> collection.Step:
+    """What a push would do to the family's page; against an empty Hub where none can be reached."""
+    try:
+        return collection.plan(client_of(job.endpoint, embedded=job.embedded, bounds=job.options.bounds), wanted)
+    except HubUnavailableError:
+        if job.embedded:
+            raise
+        return collection.of_nothing(wanted)
+
+
+def shown(step: collection.Step) -> preview.Collection:
+    """The family's page for the index of a preview."""
+    items = tuple((row.item_id, row.note) for row in step.items)
+    return preview.Collection(step.title, step.description, step.status, items)
+
+
+def put_page(wanted: collection.Wanted, api: Callable[[], HfApi], *, asked: bool | None) -> Page:
+    """Make the family's page what it ought to be, after all releases.
+
+    Args:
+        wanted: What it ought to be.
+        api: Makes the client.
+        asked: Whether somebody asked for it; a token without the right to collections then is an error.
+    """
+    try:
+        made = collection.apply(api(), wanted)
+    except HubpushError as error:
+        is_wish = asked is None and isinstance(error, HubRefusedError)
+        trouble = {"message": error.message, "hint": error.hint}
+        return Page("failed", wanted.title, None, (), trouble, 0 if is_wish else error.exit_code)
+    said = (*made.remarks, *(f"{repo_id} does not exist on the Hub and is left out" for repo_id in made.missing))
+    return Page(made.status, wanted.title, made.url, said)
 
 
 def _archive_size(job: Job) -> int:

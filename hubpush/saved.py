@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from hubpush import __version__
 from hubpush.catalog import is_repo_id
+from hubpush.collection import Wanted
 from hubpush.errors import DriftError, UsageError
 from hubpush.manifest import NAME, File, are_paths, describe, parse
 from hubpush.planning import Bump, Next, Plan, require_untouched
@@ -83,6 +84,7 @@ class Saved(BaseModel):
         family: Name of the family.
         hub: Address of the Hub; None for an embedded one, which has another address each time.
         releases: What is planned, repo by repo; nothing for what needs nothing.
+        collection: The family's page, after them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +94,7 @@ class Saved(BaseModel):
     family: str
     hub: str | None
     releases: tuple[Item, ...] = Field(default=())
+    collection: Wanted | None = None
 
 
 def of(step: Plan, name: str, *, exists: bool, private: bool | None, create_pr: bool) -> Item:

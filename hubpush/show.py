@@ -8,22 +8,29 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hubpush.errors import redact
 
 if TYPE_CHECKING:
-    from hubpush.job import Outcome, Tell
+    from pydantic import BaseModel
+
+    from hubpush.job import Outcome, Page, Tell
+    from hubpush.metadata import Problem
     from hubpush.planning import Plan
+    from hubpush.saved import Item
 
 
 _NARROWEST = 10
+_VALUE = 160  # characters of a value that are shown
+_DIFF = 200  # lines
 
 
 class Format(StrEnum):
@@ -77,16 +84,40 @@ def _cell(value: Any) -> str:
     return _printable(text or "")
 
 
-def summary(outcomes: Sequence[Outcome], family: str, hub: str | None, mode: Format, *, dry_run: bool) -> None:
-    """What became of each release: plans and cards of a dry run, a row each, then what was assumed and what failed."""
+def summary(
+    outcomes: Sequence[Outcome],
+    family: str,
+    hub: str | None,
+    mode: Format,
+    *,
+    dry_run: bool,
+    pages: Path | None = None,
+    page: Page | None = None,
+) -> None:
+    """What became of each release: plans and cards of a dry run, a row each, then what was assumed and what failed.
+
+    Args:
+        outcomes: Of the releases.
+        family: Name of the family.
+        hub: What `--hub` says.
+        mode: How it is printed.
+        dry_run: Whether nothing was pushed.
+        pages: The index of the preview's pages.
+        page: What became of the family's page on the Hub.
+    """
     if mode is Format.json:
-        releases = [dataclasses.asdict(dataclasses.replace(outcome, plan=None)) for outcome in outcomes]
+        releases = [dataclasses.asdict(dataclasses.replace(one, plan=None, preview=None)) for one in outcomes]
         for release in releases:
-            del release["plan"]
+            del release["plan"], release["preview"]
             release["error"] = release["error"] and {
                 k: redact(v) if isinstance(v, str) else v for k, v in release["error"].items()
             }
-        put(json.dumps({"family": family, "hub": hub, "releases": releases}))
+        where = None if pages is None else str(pages)
+        on_hub = None
+        if page is not None:
+            trouble = page.error and {key: redact(value) for key, value in page.error.items()}
+            on_hub = {**dataclasses.asdict(page), "said": list(page.said), "error": trouble}
+        put(json.dumps({"family": family, "hub": hub, "releases": releases, "collection": on_hub, "preview": where}))
         return
     if mode is Format.quiet:
         for outcome in outcomes:
@@ -114,8 +145,22 @@ def summary(outcomes: Sequence[Outcome], family: str, hub: str | None, mode: For
         for outcome in left:
             trouble = outcome.error or {}
             say(f"  {outcome.name}: {redact(str(trouble['message']))}; {redact(str(trouble['hint']))}")
+    if page is not None and mode is Format.human:
+        _say_page(page)
+    if pages is not None and mode is Format.human:
+        say(f"\nPreview, as the Hub would show it: {pages}")
     if mode is Format.human and hub is not None and "://" not in hub and any(o.commit for o in outcomes):
         say(f"\nTo browse and download: hubpush hub serve {hub}")
+
+
+def _say_page(page: Page) -> None:
+    if page.error is not None:
+        say(f'\nThe collection "{page.title}" was not made: {redact(page.error["message"])}')
+        say(f"Hint: {redact(page.error['hint'])}")
+    elif page.status not in ("unchanged",):
+        say(f'\nCollection "{page.title}": {page.status}' + (f" {page.url}" if page.url else ""))
+    for sentence in page.said:
+        say(f"  {sentence}")
 
 
 def parity(report: Mapping[str, Any], mode: Format) -> None:
@@ -221,10 +266,9 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 
 def _show_plans(outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes:
-        if outcome.status != "planned" or outcome.plan is None:
-            continue
-        item = outcome.plan
+    planned = [outcome for outcome in outcomes if outcome.status == "planned" and outcome.plan is not None]
+    for outcome in planned:
+        item = cast("Item", outcome.plan)
         where = " in a pull request" if item.create_pr else "" if item.exists else ", a new repo"
         put(f"Plan for {outcome.repo_id}{where}: {outcome.tag} ({item.bump or 'tag'}): {outcome.change}")
         if item.exists:
@@ -234,10 +278,68 @@ def _show_plans(outcomes: Sequence[Outcome]) -> None:
         for path in item.deletes:
             put(f"  - {path}")
         _put_changed(item.replaced, item.kept)
+        put(f"  {_verdict(outcome)}")
+        problems(outcome.metadata)
+        if outcome.preview is not None:
+            _put_words(outcome.preview.words)
+            _put_diff(outcome.preview.diff)
         if outcome.card:
             put(f"  card: {outcome.card}\n")
-            # A person's text is in it too.
-            put("\n".join(map(_printable, Path(outcome.card).read_text(encoding="utf-8").split("\n"))))
+            if len(planned) == 1:  # those of a family are looked at in their pages
+                card(Path(outcome.card).read_text(encoding="utf-8"))
+
+
+def _verdict(outcome: Outcome) -> str:
+    parity = outcome.parity or {"verdict": "not-run", "worst": None}
+    loud = {"pass": "PASS", "known-divergence": "PASS, with a known divergence", "fail": "FAIL", "not-run": "NOT RUN"}
+    worst = parity["worst"]
+    detail = f" ({worst['output']} {worst['max_abs']:.1e}, allowed {worst['tolerance']:.1e})" if worst else ""
+    return f"parity: {loud.get(parity['verdict'], parity['verdict'])}{detail}"
+
+
+def card(text: str) -> None:
+    """A card: as a terminal can show it, or its Markdown where something else reads it."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        put("\n".join(map(_printable, text.split("\n"))))  # a person's text is in it too
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from hubpush import metadata
+
+    front, body = metadata.split_front_matter(text)
+    # Comments and the tags of folded parts are for browsers.
+    plain = re.sub(r"<!--.*?-->\n?|</?details[^>]*>|</?summary>", "", body, flags=re.DOTALL)
+    shown = f"```yaml\n{front}\n```\n{plain}" if front else plain
+    Console().print(Markdown("\n".join(map(_printable, shown.split("\n")))))
+
+
+def problems(found: Sequence[Problem]) -> None:
+    """What is said of a card's metadata, a line each."""
+    for one in found:
+        put(_printable(f"  {one.severity}: {one.message}; {one.fix}"))
+
+
+def context(seen: BaseModel, values: Mapping[str, Any], mode: Format) -> None:
+    """What templates see: each field with its type, what it is, and its value."""
+    schema = type(seen).model_json_schema()["properties"]
+    fields = {
+        name: {"type": _type(one), "description": " ".join(one["description"].split())} for name, one in schema.items()
+    }
+    if mode is Format.json:
+        put(json.dumps({"fields": fields, "values": values}))
+        return
+    for name, one in fields.items():
+        put(f"{name} ({one['type']}): {one['description']}")
+        if mode is not Format.quiet:
+            text = json.dumps(values[name], ensure_ascii=False)
+            put(_printable(f"    {text if len(text) <= _VALUE else text[: _VALUE - 1] + '…'}"))
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"])
+    return {"array": "list", "object": "mapping"}.get(schema.get("type", ""), str(schema.get("type", "any")))
 
 
 def plan(step: Plan) -> None:
@@ -249,7 +351,23 @@ def plan(step: Plan) -> None:
     for path in step.deletes:
         put(f"  - {path}")
     _put_changed(step.replaced, step.kept)
-    put("\n".join(map(_printable, step.readme.split("\n"))))
+    _put_words(step.words)
+    card(step.readme)
+
+
+def _put_words(words: Sequence[str]) -> None:
+    for text in words:
+        lines = text.strip().split("\n")
+        more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
+        put(_printable(f"  = README.md, written by a person, kept: {lines[0][:100]}{more}"))
+
+
+def _put_diff(diff: str) -> None:
+    lines = diff.splitlines()
+    for line in lines[:_DIFF]:
+        put(_printable(f"  {line}"))
+    if len(lines) > _DIFF:
+        put(f"  … {len(lines) - _DIFF} more lines of the difference stand in the preview")
 
 
 def _put_changed(replaced: Sequence[str], kept: Sequence[str]) -> None:

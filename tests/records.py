@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hubpush import manifest
+from hubpush import manifest, usage
 from hubpush.catalog import Divergence, Family, Release
 from hubpush.manifest import Build
 from hubpush.parity.report import Difference, ParityReport, Reference, TokenIds, Weights
@@ -38,13 +38,22 @@ def family(count: int = 1, **facts: Any) -> Family:
     return Family(format=1, name="tinies", title="Tinies", summary="Small models for tests.", releases=releases)
 
 
-def report(*, wrong: bool = False, known: bool = False, layers: int = 2) -> dict[str, Any]:
+def report(
+    *,
+    wrong: bool = False,
+    known: bool = False,
+    layers: int = 2,
+    module: str = "https://example.org/module/1",
+    declared: Divergence | None = None,
+) -> dict[str, Any]:
     """A parity report with plausible numbers.
 
     Args:
         wrong: Layer 2 of the published model is off.
         known: A module of TF Hub differs as is declared, and KerasHub not at all.
         layers: Number of layers.
+        module: The module that differs.
+        declared: How that is declared.
     """
 
     def outputs(dtype: str, gap: float, floor: float) -> tuple[Difference, ...]:
@@ -69,13 +78,13 @@ def report(*, wrong: bool = False, known: bool = False, layers: int = 2) -> dict
         Reference("graph", "float64", "gelu", False, outputs("float64", 1.5e-3, 1e-15)),
     )
     if known:
-        declared = Divergence(
+        declared = declared or Divergence(
             reference="tfhub", kind="weights", why="Version 1 has other weights.", link="https://example.org/issues/661"
         )
         references += (
             Reference(
                 *("tfhub", "float32", "gelu_pytorch_tanh", True, outputs("float32", 2.5, 4.5e-6)),
-                source="https://example.org/module/1",
+                source=module,
                 found={"weights": "40 of 42 variables have other weights, a first"},
                 declared=(declared,),
                 weights={"compared": 42, "identical": 2},
@@ -96,17 +105,8 @@ def report(*, wrong: bool = False, known: bool = False, layers: int = 2) -> dict
 def build(folder: Path, *, parity: dict[str, Any] | None = None, source: str = "s", **model: Any) -> Build:
     """The record of a conversion whose files are those in a folder."""
     sha256 = manifest.digest(source)
-    return Build(
-        weights_inputs=manifest.digest(
-            ["weights", sha256, sorted(p.read_bytes().hex()[:64] for p in folder.iterdir())]
-        ),
-        source=manifest.Source(
-            name="https://example.org/models/tiny.zip",
-            sha256=sha256,
-            size=1234567,
-            files={"vocab.txt": manifest.describe_bytes(b"[PAD]\n")},
-        ),
-        model={
+    converted = manifest.Model.model_validate(
+        {
             "class": "BertForPreTraining",
             "heads": ["mlm", "nsp", "pooler"],
             "parameters": 70871,
@@ -117,7 +117,21 @@ def build(folder: Path, *, parity: dict[str, Any] | None = None, source: str = "
             "dropped": {},
             "assumed": [],
             **model,
-        },
+        }
+    )
+    shown = usage.snippets(converted, ["en"]) if parity is not None else ()
+    return Build(
+        weights_inputs=manifest.digest(
+            ["weights", sha256, sorted(p.read_bytes().hex()[:64] for p in folder.iterdir())]
+        ),
+        source=manifest.Source(
+            name="https://example.org/models/tiny.zip",
+            sha256=sha256,
+            size=1234567,
+            files={"vocab.txt": manifest.describe_bytes(b"[PAD]\n")},
+        ),
+        model=converted,
+        usage=tuple(one.model_copy(update={"output": f"what {one.name} printed"}) for one in shown),
         files={path.name: manifest.describe(path) for path in sorted(folder.iterdir())},
         parity=parity,
         samples={"batches": [{"inputs": {"input_ids": [[0]] * 11}}]} if parity else None,

@@ -5,21 +5,23 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from jinja2 import Environment, meta
 from markdown_it import MarkdownIt
+from pydantic import ValidationError
 
-from hubpush import card, catalog, metadata
+from hubpush import card, catalog, metadata, templating
 from hubpush.errors import CardError
-from hubpush.manifest import Build, Past
+from hubpush.manifest import Past
 from tests import records
 
 GOLDEN = Path(__file__).parent / "golden"
+# The real ones are drawn in tests/test_chart.py.
+PICTURE = {card.CHART: b"a picture"}
 STATES = {
     "pass": records.report(),
     "known-divergence": records.report(known=True),
@@ -35,7 +37,7 @@ def _context(
     build = records.build(records.write_folder(tmp_path / "model"), parity=STATES[state], **model)
     history = (Past(version="1.0.0", date="2026-11-22", change="first release", verdict=build.verdict),)
     command = "hubpush convert-and-upload --org acme tiny-0"
-    return card.context(family, family.releases[0], "acme/tiny-0", command, build, history)
+    return card.context(family, family.releases[0], "acme/tiny-0", command, build, history, images=PICTURE)
 
 
 def _tables(text: str) -> list[list[str]]:
@@ -80,16 +82,76 @@ def test_every_release_in_every_state_gives_a_sound_card(tmp_path: Path, release
     one = next(r for r in whole.releases if r.name == release)
     build = records.build(records.write_folder(tmp_path / "model"), parity=STATES[state])
     history = (Past(version="1.0.0", date="2026-11-22", change="first release", verdict=build.verdict),)
-    _check(card.render(card.context(whole, one, f"acme/{release}", "hubpush …", build, history)))
+    context = card.context(whole, one, f"acme/{release}", "hubpush …", build, history, images=PICTURE)
+    _check(card.render(context).text)
 
 
-@pytest.mark.parametrize("state", STATES)
-def test_cards_are_the_golden_ones(tmp_path: Path, state: str) -> None:
+CLASSIFIER = {
+    "class": "BertForSequenceClassification",
+    "heads": ("classifier", "pooler"),
+    "config": {
+        **records.CONFIG,
+        "architectures": ["BertForSequenceClassification"],
+        "id2label": {"0": "negative", "1": "positive"},
+    },
+}
+DEMO = {
+    "class": "BertModel",
+    "heads": (),
+    "activation": "gelu",
+    "config": {**records.CONFIG, "architectures": ["BertModel"], "hidden_act": "gelu", "num_hidden_layers": 6},
+}
+OVERRIDE = {
+    "sections/limits.md.jinja": "## Limits\n\nOurs. {% include '!builtin/sections/limits.md.jinja' %}\n",
+    "card.md.jinja": "{% extends '!builtin/card.md.jinja' %}{% block scores %}{% endblock %}"
+    "{% block extra %}## House rules\n\nAsk before you use {{ release.title | cell }}.\n{% endblock %}",
+}
+TF_HUB = "https://tfhub.dev/google/small_bert/bert_uncased_L-4_H-768_A-12/1"
+
+
+def _miniature(name: str) -> tuple[catalog.Family, catalog.Release]:
+    family, _ = catalog.load(catalog.locate("bert-miniatures"))
+    return family, next(one for one in family.releases if one.name == f"bert_uncased_{name}")
+
+
+def _golden(case: str, folder: Path) -> str:
+    """The cards that are kept, each of a state that people will see."""
+    family, release = _miniature("L-2_H-128_A-2")
+    state, model, own = "pass", {}, {}
+    match case:
+        case "divergence":
+            family, release = _miniature("L-4_H-768_A-12")
+            state = "known-divergence"
+        case "fail" | "not-run":
+            state = case
+        case "demo":
+            family, _ = catalog.load(Path("examples/minilm.toml"))
+            release, model = family.releases[0], DEMO
+        case "classifier":
+            family = catalog.single("acme/mine", "mine.zip", license="mit", task="text-classification")
+            release, model = family.releases[0], CLASSIFIER
+        case "override":
+            own = OVERRIDE
+    parity = STATES[state]
+    if case == "divergence":
+        parity = records.report(known=True, module=TF_HUB, declared=release.divergences[1])
+    build = records.build(records.write_folder(folder), parity=parity, **model)
+    first = Past(version="1.0.0", date="2026-11-22", change="first release", verdict=build.verdict)
+    command = f"hubpush convert-and-upload --org acme {release.name}"
+    digest = templating.sha256(own)
+    seen = card.context(family, release, f"acme/{release.name}", command, build, [first], digest, PICTURE)
+    return card.render(seen, templates=own).text
+
+
+@pytest.mark.parametrize("case", ["pass", "divergence", "fail", "not-run", "demo", "classifier", "override"])
+def test_cards_are_the_golden_ones(tmp_path: Path, case: str) -> None:
     """A card changes only when somebody means it to; HUBPUSH_UPDATE_GOLDEN=1 writes new golden files."""
-    text = card.render(_context(tmp_path, state))
-    path = GOLDEN / f"card-{state}.md"
+    text = _golden(case, tmp_path / "model")
+    _check(text)
+    # Templates change as a whole; their digest says nothing about what a card looks like.
+    text = re.sub(r"SHA-256 `[0-9a-f]{12}`", "SHA-256 `…`", text)
+    path = GOLDEN / f"card-{case}.md"
     if os.environ.get("HUBPUSH_UPDATE_GOLDEN"):
-        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
     assert path.read_text(encoding="utf-8") == text, (
         f"{path.name} differs; HUBPUSH_UPDATE_GOLDEN=1 accepts the new card"
@@ -100,7 +162,7 @@ def test_the_verdict_stands_at_the_top_in_words(tmp_path: Path) -> None:
     """PASS, FAIL and NOT RUN are equally visible: in the first lines, as text and not as a colour."""
     words = {"pass": "Parity: PASS", "fail": "parity FAILED", "not-run": "parity was NOT RUN"}
     for state, word in words.items():
-        head = card.render(_context(tmp_path, state)).split("## Facts")[0]
+        head = card.render(_context(tmp_path, state)).text.split("## Facts")[0]
         assert word in head
         assert not any(other in head for other in words.values() if other != word)
 
@@ -108,7 +170,7 @@ def test_the_verdict_stands_at_the_top_in_words(tmp_path: Path) -> None:
 def test_a_family_of_few_facts_gives_a_card_without_empty_sections(tmp_path: Path) -> None:
     """What nobody knows is left out: no heading stands without text under it."""
     family = catalog.single("acme/mine", "mine.zip", license="mit")
-    text = card.render(_context(tmp_path, family=family))
+    text = card.render(_context(tmp_path, family=family)).text
     _check(text)
     for absent in ("## Training", "## GLUE", "## Family", "datasets:", "language:"):
         assert absent not in text
@@ -119,10 +181,10 @@ def test_rendering_twice_anywhere_gives_the_same_bytes(tmp_path: Path) -> None:
     """Time zone, locale and hash seed leave no trace in a card."""
     context = _context(tmp_path)
     record = tmp_path / "context.json"
-    record.write_text(json.dumps({f.name: getattr(context, f.name) for f in fields(context)}))
+    record.write_text(context.model_dump_json())
     script = (
         "import json, sys; from hubpush import card; "
-        "d = json.load(open(sys.argv[1])); sys.stdout.buffer.write(card.render(card.Context(**d)).encode()); "
+        "d = json.load(open(sys.argv[1])); sys.stdout.buffer.write(card.render(card.Context(**d)).text.encode()); "
         "assert not {'torch', 'tensorflow', 'transformers'} & sys.modules.keys()"
     )
     outputs = {
@@ -134,20 +196,20 @@ def test_rendering_twice_anywhere_gives_the_same_bytes(tmp_path: Path) -> None:
         ).stdout
         for zone, locale, seed in (("UTC", "C", "1"), ("Asia/Tokyo", "de_DE.UTF-8", "2"))
     }
-    assert outputs == {card.render(context).encode()}
+    assert outputs == {card.render(context).text.encode()}
 
 
 def test_a_persons_text_is_kept_where_it_stood(tmp_path: Path) -> None:
     """Text outside the markers survives a new rendering where it stood; generated text is replaced."""
     context = _context(tmp_path, "not-run")
-    first = card.render(context)
+    first = card.render(context).text
     mine = "I fine-tuned this on cat pictures.\n\n| a | b |\n|--|--|\n| 1 | 2 |"
     edited = first.replace("<!-- hubpush:end usage -->", f"<!-- hubpush:end usage -->\n\n{mine}")
-    again = card.render(_context(tmp_path, "pass"), edited)
+    again = card.render(_context(tmp_path, "pass"), edited).text
     assert mine in again
     assert again.index("hubpush:end usage") < again.index(mine) < again.index("hubpush:begin parity")
     assert "NOT RUN" not in again
-    assert card.render(_context(tmp_path, "pass"), again) == again
+    assert card.render(_context(tmp_path, "pass"), again).text == again
 
 
 def test_a_card_without_markers_is_kept_at_the_end() -> None:
@@ -163,7 +225,7 @@ def test_a_card_without_markers_is_kept_at_the_end() -> None:
 
 def test_generated_parts_do_not_depend_on_what_stands_around_them(tmp_path: Path) -> None:
     """Drift is told by the generated parts alone: text added around them is none, a character in them is."""
-    text = card.render(_context(tmp_path))
+    text = card.render(_context(tmp_path)).text
     around = text.replace("<!-- hubpush:end facts -->", "<!-- hubpush:end facts -->\n\nhello")
     assert card.generated(around) == card.generated(text)
     for old, new, part in (
@@ -174,44 +236,134 @@ def test_generated_parts_do_not_depend_on_what_stands_around_them(tmp_path: Path
         assert {name for name, digest in card.generated(text).items() if changed[name] != digest} == {part}
 
 
-HOSTILE = "a|b `c` <script>alert(1)</script>\n---\n{{ 1 + 1 }} *x* [y](javascript:z) ```\n# H"
+def _strings(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The places of all texts in a value, those of keys too."""
+    if isinstance(value, str):
+        yield at
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _strings(inner, (*at, key))
+    elif isinstance(value, list):
+        for n, inner in enumerate(value):
+            yield from _strings(inner, (*at, n))
 
 
-def test_hostile_values_from_outside_break_nothing(tmp_path: Path) -> None:
-    """A file name, a variable name or an error text can open no table cell, heading, link, tag or template."""
-    build = records.build(records.write_folder(tmp_path / "model"), parity=records.report(wrong=True))
-    parity = {**build.parity, "failures": [HOSTILE], "environment": {"python": HOSTILE}}
-    source = build.source.model_copy(update={"name": HOSTILE, "files": {HOSTILE: build.files["vocab.txt"]}})
-    hostile: Build = build.model_copy(update={"parity": parity, "source": source})
-    family = records.family()
-    history = (Past(version="1.0.0", date="2026-11-22", change=HOSTILE, verdict="fail"),)
-    text = card.render(card.context(family, family.releases[0], "acme/tiny-0", "hubpush", hostile, history))
-    _check(text.replace(r"\{\{", "").replace(r"\}\}", ""))
-    _, body = metadata.split_front_matter(text)
-    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(body)
-    assert "<script" not in html
-    assert 'href="javascript:' not in html
-    assert "<h1>H</h1>" not in html
+def _with(value: Any, at: tuple[Any, ...], text: str) -> Any:
+    if not at:
+        return text
+    if isinstance(value, dict):
+        return {**value, at[0]: _with(value[at[0]], at[1:], text)}
+    return [_with(inner, at[1:], text) if n == at[0] else inner for n, inner in enumerate(value)]
+
+
+# What the code itself looks up by; the records that hold it are refused when it is another word.
+FIXED = {
+    ("chart",),
+    ("pipeline_tag",),
+    ("verdict",),
+    ("model", "architecture"),
+    ("model", "class"),
+    ("config", "dtype"),
+}
+MARKDOWN = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+
+
+def _shape(text: str) -> tuple[Any, ...]:
+    """What a card consists of: its metadata's keys, its headings, and its tables with their columns and rows."""
+    front, body = metadata.split_front_matter(text)
+    tokens = MARKDOWN.parse(body)
+    kinds = [one.type for one in tokens if one.type in ("heading_open", "fence", "tr_open", "th_open", "td_open", "hr")]
+    raw = [one.content for one in tokens if one.type == "html_block"]
+    inline = [child for one in tokens for child in one.children or ()]
+    raw += [one.content for one in inline if one.type == "html_inline"]
+    links = [str(one.attrs["href"]).partition(":")[0] for one in inline if one.type == "link_open"]
+    unsafe = [
+        one for one in links if one not in ("https", "http") and not one.startswith("#") and one != "hubpush.json"
+    ]
+    return list(yaml.safe_load(str(front))), kinds, sorted(set(raw)), unsafe
+
+
+BLOCKS = "| | |\n|--|--|\n| x | y |\n\n## Usage\n\n```python\nimport os\n```\n</details>\n<!-- hubpush:end title -->\n"
+HOSTILE = {
+    "words first": "a|b `c` <script>alert(1)</script> {{ 1 + 1 }} *x* [y](javascript:z) ```\n# H\n" + BLOCKS,
+    "lines first": '\n---\nlicense: mit\n---\n"><img src=x onerror=alert(1)>\u202e\x1b[2J\x00\n' + BLOCKS,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_values_in_every_field_break_nothing(tmp_path: Path, kind: str) -> None:
+    """No text that a template sees opens a cell, row, heading, tag, unsafe link or metadata key, wherever it stands."""
+    values = json.loads(_context(tmp_path, "known-divergence", _full_family()).model_dump_json())
+    shape = _shape(card.render(card.Context(**values)).text)
+    places = [at for at in _strings(values) if at not in FIXED and at[0] not in ("tag", "repo_id")]
+    assert len(places) > 200
+    broken = []
+    for at in places:
+        try:
+            text = card.render(card.Context(**_with(values, at, HOSTILE[kind]))).text
+        except CardError:  # what the Hub would refuse, as a licence, is refused
+            continue
+        except ValidationError:  # what no release can be, as a name
+            assert at[0] == "release"
+            continue
+        if _shape(text) != shape:
+            broken.append(at)
+    assert broken == []
+
+
+def _full_family() -> catalog.Family:
+    """With a value for all that a card can show."""
+    return records.family(
+        5,
+        training="Trained.",
+        intended_use="Used.",
+        limitations="Limited.",
+        note="Noted.",
+        homepage="https://example.org",
+        arxiv=("1810.04805",),
+        citations=("@misc{x}",),
+        official_repo="google/tiny",
+        glue={"Score": 1.0},
+        glue_note="Theirs.",
+        license="other",
+        license_name="my-licence",
+        license_link="https://example.org/licence",
+        divergences=({"reference": "repo", "kind": "config", "why": "Other.", "link": "https://example.org"},),
+    )
+
+
+def test_megabytes_make_no_megabyte(tmp_path: Path) -> None:
+    """A text of a megabyte, wherever it stands, leaves a card that a person can load, or an error."""
+    values = json.loads(_context(tmp_path, "fail", _full_family()).model_dump_json())
+    usual = len(card.render(card.Context(**values)).text)
+    for at in list(_strings(values))[::5]:
+        if at in FIXED:
+            continue
+        try:
+            text = card.render(card.Context(**_with(values, at, "x|" * (1 << 19)))).text
+        except (CardError, ValidationError):
+            continue
+        assert len(text) < usual + 150_000, at
 
 
 def test_what_was_left_out_is_a_list(tmp_path: Path) -> None:
     """Each reason is an item of its own, and the text behind the list is none."""
     dropped = {"Adam's moments": ("a/adam_m", "a/adam_v"), "the training step counter": ("global_step",)}
-    html = MarkdownIt("gfm-like", {"linkify": False}).render(card.render(_context(tmp_path, dropped=dropped)))
+    html = MarkdownIt("gfm-like", {"linkify": False}).render(card.render(_context(tmp_path, dropped=dropped)).text)
     assert "<li>Adam's moments: 2 variables</li>\n<li>the training step counter: 1 variable</li>\n</ul>" in html
 
 
 def test_no_text_ends_a_region(tmp_path: Path) -> None:
     """A marker in a family's text is shown as text: it opens and ends nothing, and the next rendering keeps no copy."""
     family = records.family(note="Ends <!-- hubpush:end title --> here.")
-    text = card.render(_context(tmp_path, family=family))
+    text = card.render(_context(tmp_path, family=family)).text
     assert text.count("<!-- hubpush:end title -->") == 1
-    assert card.render(_context(tmp_path, family=family), text) == text
+    assert card.render(_context(tmp_path, family=family), text).text == text
 
 
 def test_metadata_says_what_the_release_says(tmp_path: Path) -> None:
     """The front matter holds licence, language, task and datasets of the family file, and no base_model."""
-    text = card.render(_context(tmp_path))
+    text = card.render(_context(tmp_path)).text
     front, _ = metadata.split_front_matter(text)
     data = yaml.safe_load(front)
     assert data["license"] == "apache-2.0"
@@ -227,50 +379,6 @@ def test_wrong_facts_are_refused_before_anything_is_fetched() -> None:
     release = records.family(license="apache2", language=("EN",)).releases[0]
     with pytest.raises(CardError, match=r"(?s)license.*language"):
         card.check_facts(release)
-
-
-def test_templates_use_what_the_context_has() -> None:
-    """Every name that a template asks for is a documented field of the context, and every field is asked for."""
-    environment = Environment()  # noqa: S701 - parsed, never rendered
-    used: set[str] = set()
-    for path in card._templates().rglob("*.jinja"):
-        environment.filters = card._environment().filters
-        used |= meta.find_undeclared_variables(environment.parse(path.read_text(encoding="utf-8")))
-    assert used <= {f.name for f in fields(card.Context)}
-    documented = set(re.findall(r"^        (\w+):", card.Context.__doc__ or "", flags=re.M))
-    assert documented == {f.name for f in fields(card.Context)}
-
-
-def test_a_mistake_in_a_template_names_file_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A typo in a template is an error with its place, never a hole in the card."""
-    import shutil
-
-    folder = tmp_path / "templates"
-    shutil.copytree(card._templates(), folder)
-    facts = folder / "sections" / "facts.md.jinja"
-    for typo, line in (("{{ releese.title }}", 1), ("{% if %}", 1)):
-        facts.write_text(typo, encoding="utf-8")
-        monkeypatch.setattr(card, "_templates", lambda: folder)
-        card._environment.cache_clear()
-        with pytest.raises(CardError, match=rf"sections/facts\.md\.jinja, line {line}"):
-            card.render(_context(tmp_path))
-    monkeypatch.undo()
-    card._environment.cache_clear()
-
-
-def test_templates_cannot_reach_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A template that climbs through Python's attributes is stopped by the sandbox."""
-    import shutil
-
-    folder = tmp_path / "templates"
-    shutil.copytree(card._templates(), folder)
-    (folder / "sections" / "facts.md.jinja").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
-    monkeypatch.setattr(card, "_templates", lambda: folder)
-    card._environment.cache_clear()
-    with pytest.raises(CardError):
-        card.render(_context(tmp_path))
-    monkeypatch.undo()
-    card._environment.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -322,24 +430,10 @@ def test_the_widget_speaks_the_models_language(tmp_path: Path) -> None:
 
 def test_text_before_the_card_is_kept(tmp_path: Path) -> None:
     """What a person wrote above the first generated part goes to the end, and is not lost."""
-    first = card.render(_context(tmp_path))
+    first = card.render(_context(tmp_path)).text
     yaml_text, body = metadata.split_front_matter(first)
-    again = card.render(_context(tmp_path), f"---\n{yaml_text}\n---\nMind the step.\n\n{body}")
+    again = card.render(_context(tmp_path), f"---\n{yaml_text}\n---\nMind the step.\n\n{body}").text
     assert again.rstrip().endswith("Mind the step.")
-
-
-def test_a_hole_in_a_template_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name or a key that is not there stops the card; so does a card of a megabyte."""
-    for text in ("{{ modell }}", "{{ model.classs }}", "{{ 'x' * 2000000 }}"):
-        root = tmp_path / str(len(text))
-        (root / "sections").mkdir(parents=True)
-        (root / "card.md.jinja").write_text("title\n")
-        (root / "sections" / "title.md.jinja").write_text(text)
-        card._environment.cache_clear()
-        monkeypatch.setattr(card, "_templates", lambda root=root: root)
-        with pytest.raises(CardError):
-            card.render(_context(tmp_path))
-    card._environment.cache_clear()
 
 
 def test_what_the_hub_would_refuse_is_not_rendered(tmp_path: Path) -> None:

@@ -368,3 +368,134 @@ def test_a_run_that_waits_for_another_says_so_and_minds_its_deadline(shop: Works
     assert "tiny-a: wait for another run" in result.err
     assert "deadline" in result.err
     assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+# The family's page ----------------------------------------------------------------------------------------------------
+
+
+def _pages(shop: Workshop, owner: str = "acme") -> list[Any]:
+    with localhub.serve(shop.hub) as url:
+        api = HfApi(endpoint=url, token="embedded")
+        return [api.get_collection(one.slug) for one in api.list_collections(owner=owner)]
+
+
+def test_a_family_gets_one_page_after_its_releases(shop: Workshop) -> None:
+    """A collection with each model's verdict is made last; a second run changes nothing, another summary does."""
+    first = shop.main_job("--json")
+    made = json.loads(first.out)["collection"]
+    assert (made["status"], made["title"], made["error"], made["code"]) == ("created", "Tinies", None, 0)
+    (page,) = _pages(shop)
+    assert (page.title, page.description) == ("Tinies", "Small models for tests.")
+    assert [item.item_id for item in page.items] == ["acme/tiny-a", "acme/tiny-b"]
+    assert all(item.note.startswith("v1.0.0 · parity pass") for item in page.items)
+    assert json.loads(shop.main_job("--json").out)["collection"]["status"] == "unchanged"
+    edit(shop.family, "Small models for tests.", "Smaller models.")
+    assert json.loads(shop.main_job("--json").out)["collection"]["status"] == "updated"
+    (page,) = _pages(shop)
+    assert page.description == "Smaller models."
+    assert all(item.note.startswith("v1.0.1 · parity pass") for item in page.items)
+
+
+def test_the_page_is_left_out_on_request_and_for_one_model(shop: Workshop, checkpoint: Path) -> None:
+    """--no-collection makes none, a family of one makes one only when asked, and nothing else depends on it."""
+    assert json.loads(shop.main_job("--no-parity", "--no-collection", "--json").out)["collection"] is None
+    assert json.loads(shop.single(checkpoint, "--no-parity", "--json").out)["collection"] is None
+    assert _pages(shop) == _pages(shop, "me") == []
+    asked = json.loads(shop.single(checkpoint, "--no-parity", "--collection", "--json").out)["collection"]
+    assert asked["status"] == "created"
+    assert [[item.item_id for item in page.items] for page in _pages(shop, "me")] == [["me/mine"]]
+
+
+def test_the_page_is_part_of_the_plan(shop: Workshop) -> None:
+    """A dry run says what it would do to the page and makes none; a plan holds it, and --apply makes exactly that."""
+    dry = shop.main_job("--no-parity", "--dry-run")
+    assert 'Collection "Tinies": create' in dry.err
+    assert "add acme/tiny-a: v1.0.0 · parity was not run" in dry.err
+    assert not shop.hub.exists() or _pages(shop) == []
+    plan = shop.root / "plan.json"
+    shop.main_job("--no-parity", "--plan", str(plan))
+    assert [one["repo_id"] for one in json.loads(plan.read_text())["collection"]["items"]] == [
+        "acme/tiny-a",
+        "acme/tiny-b",
+    ]
+    applied = json.loads(shop.run("convert-and-upload", "--apply", plan, *shop.places(), "--json").out)
+    assert applied["collection"]["status"] == "created"
+    (page,) = _pages(shop)
+    assert [item.note for item in page.items] == ["v1.0.0 · parity was not run"] * 2
+    again = shop.root / "again.json"
+    shop.main_job("--no-parity", "--plan", str(again))
+    assert json.loads(again.read_text())["collection"] is None
+
+
+def test_a_token_without_the_right_to_pages_publishes_all_the_same(shop: Workshop) -> None:
+    """What the Hub refuses of the page is said with the next step; it is an error only where somebody asked for one."""
+    plan = Plan([Fault(path="/api/collections", method="POST", action="status", status=403, times=None)])
+    with localhub.serve(shop.hub, plan=plan) as url:
+        arguments = (
+            "--family",
+            shop.family,
+            "--org",
+            "acme",
+            "--hub",
+            url,
+            "--work",
+            shop.root / "work",
+            "--no-parity",
+        )
+        result = shop.run("convert-and-upload", *arguments)
+        assert result.code == 0, result.err
+        assert 'The collection "Tinies" was not made' in result.err
+        assert "--no-collection" in result.err
+        asked = shop.run("convert-and-upload", *arguments, "--collection", "--json")
+        assert asked.code == 17
+        assert json.loads(asked.out)["collection"]["error"]["hint"]
+    assert shop.published() == ["acme/tiny-a", "acme/tiny-b"]
+
+
+# The preview ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_writes_a_page_for_each_repo(after: Workshop) -> None:
+    """Pages and index are written for what changes and for what does not, and the index is named."""
+    edit(after.family, 'title = "Tiny A"', 'title = "Tiny A, renamed"')
+    result = after.main_job("--dry-run", "--json")
+    data = json.loads(result.out)
+    index = Path(data["preview"])
+    assert index.is_relative_to(after.root / "work")
+    seen = json.loads((index.parent / "preview.json").read_text(encoding="utf-8"))
+    assert {path.name for path in index.parent.iterdir()} == {
+        "index.html",
+        "preview.json",
+        "tiny-a.html",
+        "tiny-b.html",
+    }
+    assert "Tiny A, renamed" in (index.parent / "tiny-a.html").read_text(encoding="utf-8")
+    assert "tiny-b.html" in index.read_text(encoding="utf-8")
+    assert "acme/tiny-a" in json.dumps(seen)
+
+
+def test_a_dry_run_shows_verdict_difference_and_a_persons_words(after: Workshop) -> None:
+    """The plan tells the verdict loud, what changes in the card, what a person wrote, and shows one card alone."""
+    _commit(after, "README.md", lambda text: f"{text}\nMind the step.\n")
+    edit(after.family, 'title = "Tiny A"', 'title = "Tiny A, renamed"')
+    result = after.main_job("tiny-a", "--dry-run")
+    assert "parity: PASS (" in result.out
+    assert "-# Tiny A\n" in result.out
+    assert "+# Tiny A, renamed\n" in result.out
+    assert "written by a person, kept: Mind the step." in result.out
+    assert "## Conversion parity" in result.out
+    edit(after.family, 'title = "Tiny B"', 'title = "Tiny B, renamed"')
+    assert "## Provenance" not in after.main_job("--dry-run").out
+
+
+def test_the_hubs_own_check_is_asked_on_request(shop: Workshop) -> None:
+    """--online adds what the Hub says of the card to the metadata's problems."""
+    plain = _rows(shop.main_job("tiny-a", "--no-parity", "--dry-run", "--json"))["tiny-a"]
+    online = _rows(shop.main_job("tiny-a", "--no-parity", "--dry-run", "--online", "--json"))["tiny-a"]
+    assert plain["metadata"] == online["metadata"] == []
+    seen = Plan([Fault(path="/api/validate-yaml", action="status", status=500, times=None)])
+    with localhub.serve(shop.root / "other", plan=seen) as url:
+        places = ("--hub", url, "--work", shop.root / "work")
+        family = ("convert-and-upload", "--family", shop.family, "--org", "acme", "tiny-a", "--no-parity", "--dry-run")
+        assert shop.run(*family, *places).code == 0
+        assert shop.run(*family, *places, "--online").code == 18

@@ -290,7 +290,8 @@ def test_every_kind_goes_the_whole_way(kind: Kind, desk: Workshop) -> None:
     assert f"pipeline_tag: {kind.task}\n" in card
 
     usage = card[card.index("hubpush:begin usage") : card.index("hubpush:end usage")]
-    snippets = re.findall(r"```python\n(.*?)```", usage, flags=re.DOTALL)
+    # What other libraries are given is run in tests/test_usage.py.
+    snippets = re.findall(r"```python\n(.*?)```", usage.partition("<details>")[0], flags=re.DOTALL)
     assert snippets
     for snippet in snippets:  # as it is printed, but for where the model lies
         here = snippet.replace('"me/mine"', repr(str(folder))).replace(', revision="v1.0.0"', "")

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import HfApi
 
 import hubpush
-from hubpush import card, cli, job, localhub, manifest, pipeline, planning, saved, source
+from hubpush import cli, job, localhub, manifest, pipeline, planning, saved, source
 from hubpush.catalog import Release
 from tests import checkpoints
 from tests.workshop import Workshop, edit, heads, imports
@@ -25,18 +25,17 @@ def test_a_family_is_published_and_loads_by_its_tag_in_another_process(after: Wo
     result = after.main_job("--json")
     assert result.code == 0
     script = (
-        "import sys, torch; from transformers import AutoModel, AutoTokenizer;"
-        "m = AutoModel.from_pretrained(sys.argv[1], revision='v1.0.0');"
-        "t = AutoTokenizer.from_pretrained(sys.argv[1], revision='v1.0.0');"
-        "print(tuple(m(**t('a b', return_tensors='pt')).last_hidden_state.shape), t.model_max_length)"
+        "import sys, torch; from transformers import AutoModel, AutoTokenizer\n"
+        "for name in sys.argv[1:]:\n"
+        "    m = AutoModel.from_pretrained(name, revision='v1.0.0')\n"
+        "    t = AutoTokenizer.from_pretrained(name, revision='v1.0.0')\n"
+        "    print(tuple(m(**t('a b', return_tensors='pt')).last_hidden_state.shape), t.model_max_length)"
     )
     with localhub.serve(after.hub) as url:
-        for repo_id in ("acme/tiny-a", "acme/tiny-b"):
-            environment = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hf")}
-            loaded = subprocess.run(
-                [sys.executable, "-c", script, repo_id], env=environment, capture_output=True, text=True, check=True
-            )
-            assert loaded.stdout.strip() == "(1, 4, 32) 64"
+        environment = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hf")}
+        command = [sys.executable, "-c", script, "acme/tiny-a", "acme/tiny-b"]
+        loaded = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert loaded.stdout.splitlines() == ["(1, 4, 32) 64"] * 2
 
 
 def test_a_second_run_changes_nothing_whatever_the_machine(after: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,22 +86,13 @@ def test_without_parity_the_card_says_so_and_a_later_run_proves_it(shop: Worksho
     assert json.loads(shop.main_job("tiny-b", "--no-parity", "--json").out)["releases"][0]["status"] == "unchanged"
 
 
-def test_a_changed_template_renders_cards_without_weights(
-    after: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_changed_template_renders_cards_without_weights(after: Workshop, tmp_path: Path) -> None:
     """Another template makes a card release from the recorded results: nothing is fetched, built or measured."""
-    folder = tmp_path / "templates"
-    shutil.copytree(card._templates(), folder)
-    (folder / "sections" / "footer.md.jinja").write_text("---\n\nAnother footer.\n")
-    monkeypatch.setattr(card, "_templates", lambda: folder)
-    card._environment.cache_clear(), card.templates_sha256.cache_clear()
+    (tmp_path / "sections").mkdir()
+    (tmp_path / "sections" / "footer.md.jinja").write_text("---\n\nAnother footer.\n")
     for name in ("tiny-a.zip", "tiny-b.zip"):
         (after.root / name).unlink()
-    try:
-        data = json.loads(after.main_job("--json").out)
-    finally:
-        monkeypatch.undo()
-        card._environment.cache_clear(), card.templates_sha256.cache_clear()
+    data = json.loads(after.main_job("--json", "--templates", str(tmp_path)).out)
     for release in data["releases"]:
         assert (release["status"], release["version"]) == ("published", "1.0.1")
         assert set(release["seconds"]) == {"card", "push"}
@@ -259,16 +249,11 @@ def test_a_wrong_conversion_is_stopped_by_parity(
     )
 
 
-def test_a_template_typo_pushes_nothing(shop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_template_typo_pushes_nothing(shop: Workshop, tmp_path: Path) -> None:
     """A mistake in a template ends with exit code 16 and its place."""
-    folder = tmp_path / "templates"
-    shutil.copytree(card._templates(), folder)
-    (folder / "sections" / "usage.md.jinja").write_text("{{ repo }}")
-    monkeypatch.setattr(card, "_templates", lambda: folder)
-    card._environment.cache_clear(), card.templates_sha256.cache_clear()
-    result = shop.main_job("tiny-b", "--no-parity")
-    monkeypatch.undo()
-    card._environment.cache_clear(), card.templates_sha256.cache_clear()
+    (tmp_path / "sections").mkdir()
+    (tmp_path / "sections" / "usage.md.jinja").write_text("{{ repo }}")
+    result = shop.main_job("tiny-b", "--no-parity", "--templates", str(tmp_path))
     assert result.code == 16
     assert "usage.md.jinja, line 1" in result.err
 

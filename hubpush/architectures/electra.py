@@ -68,6 +68,7 @@ def _part(
         activation_source="google-research/electra's modeling.py computes the exact form, by erf",
         forward_source="written after `modeling.py` of google-research/electra, on the transformer of BERT's",
         forward=partial(forward, scope),
+        head_words=MappingProxyType({"mlm": "masked words", "rtd": "replaced tokens"}),
         renamed=MappingProxyType(renamed),
     )
 

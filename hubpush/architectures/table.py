@@ -137,6 +137,7 @@ class Architecture:
         activation_source: Where that is known from.
         forward_source: What the forward pass was written after, and what it was compared with; it stands on the card.
         forward: The original forward pass; see `hubpush.architectures.bert.forward` for its contract.
+        head_words: What its groups beyond the encoder are for, in words; by their own name if nothing is said.
         part: `discriminator` or `generator`, where one checkpoint holds both.
         only_if_unequal: Groups that a model has only when two sizes of its config differ; then they are required.
         layouts: Other names for the same variables.
@@ -158,6 +159,7 @@ class Architecture:
     activation_source: str
     forward_source: str
     forward: Callable[..., dict[str, Any]]
+    head_words: Mapping[str, str] = field(default_factory=dict)
     part: str | None = None
     only_if_unequal: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     layouts: tuple[Layout, ...] = ()

@@ -25,12 +25,15 @@ from hubpush.cli.options import (
     JsonOption,
     LabelsOption,
     LockOption,
+    OnlineOption,
     OrgOption,
     OverwriteOption,
     PartOption,
     QuietOption,
     ReferencesOption,
     TaskOption,
+    TemplatesOption,
+    TitleOption,
     VocabOption,
     WorkOption,
     app,
@@ -45,7 +48,7 @@ from hubpush.show import Format
 
 if TYPE_CHECKING:
     from hubpush.client import Bounds
-    from hubpush.job import Outcome
+    from hubpush.job import Outcome, Page
 
 
 class Bumps(StrEnum):
@@ -65,6 +68,7 @@ class Bumps(StrEnum):
         "hubpush convert-and-upload --family mine.toml --org my-org --source /mnt/archives --jobs 2",
         "hubpush convert-and-upload --source all_bert_models.zip --org my-org    # a zip of the family's zips",
         "hubpush convert-and-upload --org my-org --plan plan.json    # build all, push nothing",
+        "hubpush convert-and-upload --org my-org --templates ./mine  # cards with sections of your own",
         "hubpush convert-and-upload --apply plan.json                # push exactly that",
         "hubpush convert-and-upload --org my-org --max-bump patch --max-changes 5    # unattended",
         "hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0",
@@ -87,6 +91,7 @@ def convert_and_upload(
     ] = None,
     hub: HubOption = None,
     repo_id: Annotated[str | None, typer.Option(metavar="ME/NAME", help="One checkpoint, without a family.")] = None,
+    title: TitleOption = None,
     license_id: Annotated[
         str | None, typer.Option("--license", metavar="ID", help="Its licence, as the Hub writes it.")
     ] = None,
@@ -103,7 +108,10 @@ def convert_and_upload(
     vocab: VocabOption = None,
     lock: LockOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Do everything but the push: print the plan and the cards.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Do everything but the push: print the plan, write the cards and preview pages."
+        ),
     ] = False,
     plan: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE", help="A dry run that also writes its plan to a file.")
@@ -135,6 +143,10 @@ def convert_and_upload(
     private: Annotated[
         bool | None, typer.Option("--private/--no-private", help="Visibility of repos that are created.")
     ] = None,
+    collection: Annotated[
+        bool | None,
+        typer.Option("--collection/--no-collection", help="A page of the family: a collection. Default: for several."),
+    ] = None,
     adopt: AdoptOption = False,
     overwrite: OverwriteOption = False,
     max_bump: Annotated[
@@ -149,6 +161,8 @@ def convert_and_upload(
     allow_nonfinite: Annotated[
         bool, typer.Option("--allow-nonfinite", help="Take NaN and infinite weights, with --force or --no-parity.")
     ] = False,
+    templates: TemplatesOption = None,
+    online: OnlineOption = False,
     work: WorkOption = None,
     output: FormatOption = Format.auto,
     as_json: JsonOption = False,
@@ -158,7 +172,7 @@ def convert_and_upload(
 
     A second run changes nothing where nothing changed. Give --repo-id, --source and --license for one checkpoint.
     """
-    from hubpush import job, run, saved
+    from hubpush import job, preview, run, saved
     from hubpush.client import Bounds
     from hubpush.source import Texts
 
@@ -192,6 +206,7 @@ def convert_and_upload(
         max_changes=max_changes,
         bounds=bounds,
         allow_nonfinite=allow_nonfinite,
+        online=online,
     )
     if plan is not None and (plan.is_dir() or not plan.parent.is_dir()):
         raise UsageError(f"the plan cannot be written to {plan}", hint="name a file in a directory that is there")
@@ -207,11 +222,12 @@ def convert_and_upload(
                 hint="hubpush convert-and-upload --source ./model.ckpt --repo-id me/my-bert --license apache-2.0",
             )
         facts = facts_of(license_id, cased, activation, task, labels, part, averaged=averaged)
-        facts["language"] = tuple(language or ())
+        facts |= {"language": tuple(language or ()), **({"title": title} if title is not None else {})}
         texts = Texts(config, vocab)
-        todo = [job.of_checkpoint(source, repo_id, facts, texts, work, options, labels)]
+        todo = [job.of_checkpoint(source, repo_id, facts, texts, work, options, labels, templates)]
     else:
         alone: dict[str, object] = {
+            "--title": title,
             "--license": license_id,
             "--language": language,
             "--task": task,
@@ -226,7 +242,7 @@ def convert_and_upload(
         owner = _owner(org)
         mirror = run.local_mirror(source, work, show.plain_progress()[0])
         todo = job.of_family(
-            family or job.DEFAULT_FAMILY, models or (), owner, mirror, cased, activation, work, options, lock
+            family or job.DEFAULT_FAMILY, models or (), owner, mirror, cased, activation, work, options, lock, templates
         )
     with run.hub(hub) as (endpoint, embedded):
         todo = [dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo]
@@ -236,13 +252,28 @@ def convert_and_upload(
             except KeyboardInterrupt:
                 show.say("Interrupted. Run the same command again: it goes on where it stopped.")
                 raise
+        wanted = run.family_page(todo, outcomes, private=bool(private), asked=collection)
+        step = run.page_step(todo[0], wanted) if wanted is not None and options.dry_run else None
+        page = None
+        if wanted is not None and not options.dry_run:
+            page = run.put_page(
+                wanted, lambda: job.client_of(endpoint, embedded=embedded, bounds=bounds), asked=collection
+            )
         if plan is not None:
             items = tuple(outcome.plan for outcome in outcomes if outcome.plan is not None)
             address = None if embedded else job.client(todo[0]).endpoint
-            saved.write(plan, saved.Saved(family=todo[0].family.name, hub=address, releases=items))
-            what = f"to push it: {_applying(plan, work, hub)}" if items else "nothing to do"
+            wanted = wanted if step is not None and step.changes else None
+            saved.write(plan, saved.Saved(family=todo[0].family.name, hub=address, releases=items, collection=wanted))
+            what = f"to push it: {_applying(plan, work, hub)}" if items or wanted else "nothing to do"
             show.say(f"{plan}: {len(items)} of {len(todo)} repos; {what}")
-    _finish(outcomes, todo[0].family.name, hub, mode, dry_run=options.dry_run)
+    pages = None
+    if step is not None:
+        page = job.Page(step.status, step.title, None, tuple(step.words()))
+    if options.dry_run:
+        shown = [outcome.preview for outcome in outcomes if outcome.preview is not None]
+        place = work / "preview" / todo[0].repo_id.partition("/")[0] / todo[0].family.name
+        pages = preview.write(place, todo[0].family.title, shown, None if step is None else run.shown(step))
+    _finish(outcomes, todo[0].family.name, hub, mode, dry_run=options.dry_run, pages=pages, page=page)
 
 
 def _require_alone(ctx: typer.Context) -> None:
@@ -261,7 +292,7 @@ def _require_alone(ctx: typer.Context) -> None:
 
 
 def _apply(path: Path, work: Path, hub: str | None, bounds: Bounds, mode: Format) -> None:
-    from hubpush import run, saved
+    from hubpush import job, run, saved
 
     plan = saved.load(path)
     with (
@@ -269,18 +300,36 @@ def _apply(path: Path, work: Path, hub: str | None, bounds: Bounds, mode: Format
         show.progress([item.name for item in plan.releases], quiet=mode is Format.quiet) as (tell, done),
     ):
         outcomes = run.apply_all(plan, work, endpoint, tell, done, embedded=embedded, bounds=bounds)
-    if not outcomes:
+        page = None
+        if plan.collection is not None:
+            wanted = run.without_failed(plan.collection, outcomes)
+            if wanted is not None:
+                page = run.put_page(
+                    wanted, lambda: job.client_of(endpoint, embedded=embedded, bounds=bounds), asked=True
+                )
+    if not outcomes and page is None:
         show.say(f"{path} is empty: nothing to do")
-    _finish(outcomes, plan.family, hub, mode, dry_run=False)
+    _finish(outcomes, plan.family, hub, mode, dry_run=False, page=page)
 
 
-def _finish(outcomes: Sequence[Outcome], family: str, hub: str | None, mode: Format, *, dry_run: bool) -> None:
+def _finish(
+    outcomes: Sequence[Outcome],
+    family: str,
+    hub: str | None,
+    mode: Format,
+    *,
+    dry_run: bool,
+    pages: Path | None = None,
+    page: Page | None = None,
+) -> None:
     """Show what became of it, and end with the exit code of what failed."""
     if hub is not None and "://" not in hub:
         # The embedded Hub ran for this command alone: its address is gone now.
         outcomes = [dataclasses.replace(outcome, url=None) for outcome in outcomes]
-    show.summary(outcomes, family, hub, mode, dry_run=dry_run)
+        page = page and dataclasses.replace(page, url=None)
+    show.summary(outcomes, family, hub, mode, dry_run=dry_run, pages=pages, page=page)
     codes = {int(outcome.error["code"]) for outcome in outcomes if outcome.error}
+    codes |= {page.code} if page is not None and page.code else set()
     if codes:
         raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
 

@@ -1,9 +1,11 @@
-"""One checkpoint, one folder on this machine: inspect, convert, parity."""
+"""One checkpoint, one folder on this machine: inspect, convert, parity, card."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,10 +25,13 @@ from hubpush.cli.options import (
     HubOption,
     JsonOption,
     LabelsOption,
+    OnlineOption,
     PartOption,
     QuietOption,
     ReferencesOption,
     TaskOption,
+    TemplatesOption,
+    TitleOption,
     VocabOption,
     WorkOption,
     app,
@@ -36,9 +41,11 @@ from hubpush.cli.options import (
     mode_of,
     opened,
     references_of,
+    require_repo,
     telling,
+    today,
 )
-from hubpush.errors import CheckpointError, ModelError, UsageError
+from hubpush.errors import CardError, CheckpointError, ModelError, UsageError
 from hubpush.show import Format
 
 if TYPE_CHECKING:
@@ -253,6 +260,99 @@ def parity(
         report = proof.prove(folder, archive, files, about.release, asked, lambda part: tell(name, "parity", part))
     show.parity(report.to_json(), mode)
     report.require()
+
+
+@app.command(
+    short_help="The model card of a folder.",
+    epilog=examples(
+        "hubpush card ./bert-tiny --repo-id me/bert-tiny --license apache-2.0 --preview",
+        "hubpush card ./bert-tiny --family bert-miniatures --model bert_uncased_L-2_H-128_A-2 --repo-id me/bert-tiny",
+        "hubpush card ./downloaded --templates ./mine      # a published version, with sections of your own",
+        "hubpush card ./downloaded --context               # what templates see, field by field",
+    ),
+)
+def card(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a hubpush.json.")],
+    repo_id: Annotated[
+        str | None, typer.Option(metavar="ME/NAME", help="Where it goes; default what is recorded.")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="NAME|FILE.toml", help="The family whose release it is.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The release of --family whose facts are meant.")
+    ] = None,
+    title: TitleOption = None,
+    license_id: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Its licence, as the Hub writes it.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Its language (ISO 639); can be repeated.")
+    ] = None,
+    templates: TemplatesOption = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Write a page that shows it as the Hub would, and open it.")
+    ] = False,
+    context: Annotated[
+        bool, typer.Option("--context", help="Print what the templates see, with a description of each field.")
+    ] = False,
+    online: OnlineOption = False,
+    hub: HubOption = None,
+    work: WorkOption = None,
+    output: FormatOption = Format.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Render README.md from what hubpush.json records, and write it into the folder. Measures nothing.
+
+    Text that a person wrote around the generated parts stays. A folder that was never published also needs --repo-id
+    and --license, or --family and --model.
+    """
+    from hubpush import card as station
+    from hubpush import document, job, metadata, remote, run
+    from hubpush import preview as pages
+
+    mode = mode_of(output, as_json=as_json, quiet=quiet)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no directory", hint="give a model folder; `hubpush convert` makes one")
+    if (model is None) is not (family is None):
+        raise UsageError("--family and --model belong together", hint="name the family and the release in it")
+    if repo_id is not None:
+        require_repo(repo_id)
+    given: dict[str, Any] = {"title": title, "license": license_id, "language": tuple(language or ()) or None}
+    said = {key: value for key, value in given.items() if value is not None}
+    made = document.of_folder(folder, repo_id, family, model, said, templates)
+    if context:
+        show.context(made.context, station.values(made.context), mode)
+        return
+    problems = metadata.check_card(made.text)
+    if online:
+        with run.hub(hub, make=False) as (endpoint, embedded):
+            api = job.client_of(endpoint, embedded=embedded)
+            problems += remote.check_card(api, made.candidate.repo_id, made.text)
+    if wrong := [one.message for one in problems if one.severity == "error"]:
+        raise CardError(f"the Hub would refuse the card: {'; '.join(wrong)}", hint="correct the facts")
+    document.write(made, folder)
+    page = None
+    if preview:
+        shown = document.preview(made, today())
+        place = (work or default_work()) / "preview" / made.candidate.repo_id.replace("/", "--")
+        page = pages.write(place, made.candidate.family.title, [shown], None)
+    if mode is Format.json:
+        rows = [dataclasses.asdict(one) for one in problems]
+        show.put(json.dumps({"card": str(folder / remote.README), "metadata": rows, "preview": page and str(page)}))
+    elif mode is Format.quiet:
+        show.put(str(page or folder / remote.README))
+    else:
+        show.card(made.text)
+        show.problems(problems)
+        show.say(f"{folder / remote.README}: {len(made.text.encode()):,} bytes")
+        if page is not None:
+            show.say(f"Preview, as the Hub would show it: {page}")
+    if page is not None and sys.stdout is not None and sys.stdout.isatty():
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
 
 
 def _list_variables(checkpoint: Checkpoint, mode: Format) -> None:

@@ -101,6 +101,16 @@ OverwriteOption = Annotated[
 AdoptOption = Annotated[
     bool, typer.Option("--adopt", help="Keep what somebody else wrote into the generated parts of the card.")
 ]
+TitleOption = Annotated[
+    str | None, typer.Option("--title", metavar="TEXT", help="What people call it; default the repo's name.")
+]
+TemplatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--templates", metavar="DIR", help="Templates of your own: sections/NAME.md.jinja replaces that section."
+    ),
+]
+OnlineOption = Annotated[bool, typer.Option("--online", help="Ask the Hub, too, what it says of the card's metadata.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan, push nothing.")]
 WorkOption = Annotated[
     Path | None,
@@ -178,6 +188,18 @@ def opened(source: str, work: Path | None, texts: Texts) -> Iterator[tuple[Archi
         )
         with station.opened(archive, Path(scratch) / "source", texts) as files:
             yield archive, files
+
+
+def require_repo(repo_id: str) -> None:
+    """Check that this is the name of a repo.
+
+    Raises:
+        UsageError: It is none.
+    """
+    from hubpush import catalog
+
+    if not catalog.is_repo_id(repo_id):
+        raise UsageError(f"{repo_id!r} is no repo", hint="OWNER/NAME, for example my-org/my-bert")
 
 
 def today() -> str:

@@ -30,6 +30,7 @@ from hubpush.cli.options import (
     hub_app,
     mode_of,
     opened,
+    require_repo,
     telling,
     today,
 )
@@ -75,7 +76,7 @@ def verify(
     from hubpush.source import Texts
 
     mode = mode_of(output, as_json=as_json, quiet=quiet)
-    _require_repo(repo_id)
+    require_repo(repo_id)
     if digests and source is not None:
         raise UsageError("--digests loads nothing, --source proves again", hint="give one of the two")
     work, tell = work or default_work(), telling(quiet=mode is Format.quiet)
@@ -88,13 +89,6 @@ def verify(
             verified = proof.prove_again(verified, folder, archive, files, lambda part: tell(repo_id, "parity", part))
     show.verification(verified.to_json(), mode)
     proof.require(verified)
-
-
-def _require_repo(repo_id: str) -> None:
-    from hubpush import catalog
-
-    if not catalog.is_repo_id(repo_id):
-        raise UsageError(f"{repo_id!r} is no repo", hint="OWNER/NAME, for example my-org/my-bert")
 
 
 RepoArgument = Annotated[str, typer.Argument(metavar="REPO_ID", help="OWNER/NAME of a repo that hubpush published.")]
@@ -194,7 +188,7 @@ def _amended(
     """Push what an amendment says, or print its plan."""
     from hubpush import job, publish, remote, run
 
-    _require_repo(repo_id)
+    require_repo(repo_id)
     name, cache = repo_id.partition("/")[2], work / "hub-cache"
     with run.hub(hub, make=False) as (endpoint, embedded):
         api = job.client_of(endpoint, embedded=embedded, repo_id=repo_id)

@@ -37,8 +37,7 @@ _WRITERS = 16  # threads for what may wait for the writers' lock
 _LARGE_AT_ONCE = 2  # a client sends eight xorbs of 64 MB at once; the others wait unread
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO}
 _SAFE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": pages.POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
@@ -203,10 +202,14 @@ def _dispatch(call: Call) -> Response:
             return git.upload_pack(call, owner, name)
         case ("GET", owner, name, "resolve" | "raw" | "blob", revision, *path) if path:
             return files.download(call, call.repo(f"{owner}/{name}"), revision, "/".join(path))
-        case ("GET", name) | ("GET", name, "resolve", _, *_):  # models such as "gpt2" have no owner; none is here
+        case ("GET", name, "resolve", _, *_):  # models such as "gpt2" have no owner; none is here
             raise store.repo_not_found(name)
+        case ("GET", owner):
+            return models.owner_page(call, owner)
         case ("GET", owner, name):
             return models.page(call, call.repo(f"{owner}/{name}"), "main")
+        case ("GET", owner, name, "commits", revision):
+            return models.commits_page(call, call.repo(f"{owner}/{name}"), revision)
         case ("GET", owner, name, "discussions"):
             found = _content(community.listed(call, repo_id := call.repo(f"{owner}/{name}")))
             return HTMLResponse(pages.discussions(repo_id, found))

@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, get_args
 from urllib.parse import parse_qs
@@ -18,10 +18,10 @@ from dulwich.objects import Blob, Commit, ObjectID
 from dulwich.repo import Repo
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from hubpush.localhub import cas, community, pages, store
+from hubpush.localhub import cas, collections, community, pages, store
 from hubpush.localhub.call import Call, Json, digest, field, objects, parse
 from hubpush.localhub.store import Change, Entry, HubError
-from hubpush.metadata import check_card, read_front_matter, split_front_matter
+from hubpush.metadata import check_card, read_front_matter
 
 _TEXT_LIMIT = 1 << 20
 _LARGE_FILE = 10 << 20  # larger files go through LFS, whatever .gitattributes says
@@ -501,20 +501,47 @@ def page(call: Call, repo_id: str, revision: str) -> Response:
     with call.store.open(repo_id) as repo:
         commit = store.resolve(repo, revision)
         entries = call.store.entries(repo, commit)
-        card = text_of(repo, entries.get("README.md"))
-        view = pages.View(
-            repo_id=repo_id,
-            revision=revision,
-            commit=commit.decode(),
-            card=split_front_matter(card)[1],
-            metadata=metadata(card),
-            files=[entry for entry in entries.values() if entry.is_file],
-            versions=[*store.refs(repo, "heads"), *store.refs(repo, "tags")],
-            commits=[
-                (c.id.decode(), store.message(c)[0], store.date(c)) for c in store.history(repo, commit, count=10)
-            ],
+        shown = pages.repository(
+            repo_id,
+            revision,
+            commit.decode(),
+            text_of(repo, entries.get("README.md")),
+            [entry for entry in entries.values() if entry.is_file],
+            [*store.refs(repo, "heads"), *reversed(store.refs(repo, "tags"))],
+            _history(repo, commit, 0, 10),
+            _collections(call, lambda _, items: any(item.get("id") == repo_id for item in items)),
+            lambda other: (known := call.store.find(other)) is not None and call.sees(known),
         )
-    return HTMLResponse(pages.repository(view))
+    return HTMLResponse(shown)
+
+
+def commits_page(call: Call, repo_id: str, revision: str) -> Response:
+    """The history of a revision, for a browser."""
+    at = call.number("p", 0)
+    with call.store.open(repo_id) as repo:
+        found = _history(repo, store.resolve(repo, revision), at * _COMMITS_PAGE, _COMMITS_PAGE + 1)
+    following = f"?p={at + 1}" if len(found) > _COMMITS_PAGE else ""
+    return HTMLResponse(pages.commits(repo_id, revision, found[:_COMMITS_PAGE], following))
+
+
+def owner_page(call: Call, name: str) -> Response:
+    """What a user or organisation has here, for a browser; 404 where it has nothing in sight."""
+    found = [one for one in call.visible() if one.partition("/")[0].lower() == name.lower()]
+    listed = _collections(call, lambda one, _: one["owner"].lower() == name.lower())
+    if not found and not listed:
+        raise store.repo_not_found(name)
+    return HTMLResponse(pages.owner(found[0].partition("/")[0] if found else name, found, listed))
+
+
+def _collections(call: Call, wanted: Callable[[collections.Collection, list[Json]], bool]) -> list[tuple[str, str]]:
+    view = collections._view(call)
+    found = (one for one in view.collections if wanted(one, view.items(one)))
+    return [(one["title"], f"/collections/{collections._slug(one)}") for one in found]
+
+
+def _history(repo: Repo, commit: ObjectID, skip: int, count: int) -> list[tuple[str, str, str]]:
+    found = store.history(repo, commit, skip=skip, count=count)
+    return [(one.id.decode(), store.message(one)[0], store.date(one)) for one in found]
 
 
 def metadata(card: str) -> Json:
