@@ -1,7 +1,7 @@
 # make demo   installs, then carries real weights into an embedded Hub and loads them from there
 # make test   installs, then runs the tests
 # make lint   formatting, lint, types, layers
-# make wheel  builds the wheel, installs it without any extra, renders a card from it
+# make wheel  builds the wheel, installs it without any extra, renders a card from it, the same as from the checkout
 # make mutation  wrong folders that parity must catch, and right ones that must raise no alarm (an hour; 20 minutes with
 #                MUTATION_ARGS=--no-alarms)
 # make family a family of 24 stand-ins at true shapes into an embedded Hub, twice
@@ -56,6 +56,9 @@ wheel: $(VENV)/dev.stamp
 	cd build/wheel && venv/bin/hubpush convert-and-upload --source tiny --repo-id me/tiny --license mit \
 		--hub hub --work work --dry-run --no-parity > card.txt
 	grep -q "parity was NOT RUN" build/wheel/card.txt && grep -q "^# tiny" build/wheel/card.txt
+	cd build/wheel && $(abspath $(BIN))/hubpush convert-and-upload --source tiny --repo-id me/tiny --license mit \
+		--hub hub --work of-checkout --dry-run --no-parity > of-checkout.txt
+	cmp build/wheel/work/releases/me--tiny/README.md build/wheel/of-checkout/releases/me--tiny/README.md
 
 # Random weights in the shapes and archives of the BERT miniatures; the second run has nothing to do.
 family: $(VENV)/dev.stamp

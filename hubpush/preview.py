@@ -416,13 +416,19 @@ def _diff(one: Preview) -> str:
     return f'<pre class="diff"><code>{shown}</code></pre>'
 
 
-def index(title: str, previews: Sequence[Preview], collection: Collection | None = None) -> str:
+def index(
+    title: str,
+    previews: Sequence[Preview],
+    collection: Collection | None = None,
+    missing: Mapping[str, str] | None = None,
+) -> str:
     """The page of the family: a table that can be sorted by every column, and the collection.
 
     Args:
         title: Title of the family.
         previews: Its repos.
         collection: Its collection; None if there is none.
+        missing: Releases that have no plan, by name, and why.
     """
     names = file_names(previews)
     actions, verdicts = Counter(one.action for one in previews), Counter(one.verdict for one in previews)
@@ -440,11 +446,21 @@ def index(title: str, previews: Sequence[Preview], collection: Collection | None
     rows = "".join(f"<tr>{''.join(_cell(column, one, names) for column in columns)}</tr>" for one in previews)
     body = (
         f'<div class="bar"><span>hubpush preview</span><span>Dry run: nothing was sent</span></div>'
-        f'<h1>{text(title)}</h1><ul class="counts">{tiles}</ul><ul class="pills found">{found}</ul>'
+        f'<h1>{text(title)}</h1><ul class="counts">{tiles}</ul><ul class="pills found">{found}</ul>{_missing(missing)}'
         f'<div class="wide"><table class="sortable"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
         f"{_collection(collection, names)}"
     )
     return page.document(f"{title} · preview", body, script=_SCRIPT, in_file=True)
+
+
+def _missing(missing: Mapping[str, str] | None) -> str:
+    if not missing:
+        return ""
+    rows = "".join(f"<li><b>{text(name, 100)}</b>: {text(why, 400)}</li>" for name, why in missing.items())
+    return (
+        '<div class="verdict fail"><span class="sign" aria-hidden="true">✗</span>'
+        f"<div><strong>Without a plan: {len(missing)}</strong><ul>{rows}</ul></div></div>"
+    )
 
 
 @dataclass(frozen=True)
@@ -524,7 +540,12 @@ def _collection(found: Collection | None, names: Mapping[str, str]) -> str:
 # JSON, and the directory
 
 
-def to_json(title: str, previews: Sequence[Preview], collection: Collection | None = None) -> dict[str, Any]:
+def to_json(
+    title: str,
+    previews: Sequence[Preview],
+    collection: Collection | None = None,
+    missing: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """All that the pages show, without the bytes of pictures."""
     names = file_names(previews)
     return {
@@ -547,6 +568,7 @@ def to_json(title: str, previews: Sequence[Preview], collection: Collection | No
             for one in previews
         ],
         "collection": dataclasses.asdict(collection) if collection is not None else None,
+        "missing": dict(missing or {}),
     }
 
 
@@ -556,7 +578,13 @@ def _jsonable(value: object) -> object:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
-def write(directory: Path, title: str, previews: Sequence[Preview], collection: Collection | None = None) -> Path:
+def write(
+    directory: Path,
+    title: str,
+    previews: Sequence[Preview],
+    collection: Collection | None = None,
+    missing: Mapping[str, str] | None = None,
+) -> Path:
     """Write all pages, the index and the JSON; pages of an earlier preview that are no more are removed.
 
     Args:
@@ -564,6 +592,7 @@ def write(directory: Path, title: str, previews: Sequence[Preview], collection: 
         title: Title of the family.
         previews: Its repos.
         collection: Its collection.
+        missing: Releases that have no plan, by name, and why.
 
     Returns:
         The index.
@@ -573,8 +602,8 @@ def write(directory: Path, title: str, previews: Sequence[Preview], collection: 
     """
     names = file_names(previews)
     pages = {names[one.repo_id]: html(one, names, collection) for one in previews}
-    pages[INDEX] = index(title, previews, collection)
-    data = to_json(title, previews, collection)
+    pages[INDEX] = index(title, previews, collection, missing)
+    data = to_json(title, previews, collection, missing)
     texts = {**pages, DATA: json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"}
     try:
         directory.mkdir(parents=True, exist_ok=True)

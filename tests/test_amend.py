@@ -78,7 +78,7 @@ def test_a_rollback_is_a_new_version_of_the_old_files(api: HfApi, tmp_path: Path
     assert not [seen for seen in plan.seen if seen.path.startswith("/lfs/") and seen.method == "PUT"]
     card = _served(api, "README.md", "v3.0.0", tmp_path).decode()
     assert 'revision="v3.0.0"' in card
-    assert "| v3.0.0 | 2026-11-22 | back to the files of v1.0.0 |" in card
+    assert "/tree/v3.0.0) | 2026-11-22 | back to the files of v1.0.0 |" in card
     assert [past.version for past in done.manifest.history] == ["1.0.0", "2.0.0", "3.0.0"]
 
 

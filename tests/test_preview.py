@@ -185,6 +185,16 @@ def test_the_json_says_the_same_without_pictures(tmp_path: Path, family: Family)
     assert told["collection"]["items"][0] == list(collection.items[0])
 
 
+def test_a_release_without_a_plan_is_named(tmp_path: Path, folder: Path) -> None:
+    """What failed is on the index and in the JSON with the reason: a family must not look whole that is not."""
+    index = preview.write(tmp_path / "out", "t", [previews.one(folder)], None, {"tiny-9": "no such <archive>"})
+    shown = index.read_text(encoding="utf-8")
+    assert "Without a plan: 1" in shown
+    assert "<b>tiny-9</b>: no such &lt;archive&gt;" in shown
+    assert json.loads((tmp_path / "out" / "preview.json").read_text())["missing"] == {"tiny-9": "no such <archive>"}
+    assert "Without a plan" not in preview.index("t", [previews.one(folder)])
+
+
 def test_writing_again_leaves_this_preview_alone(tmp_path: Path, folder: Path) -> None:
     """Pages of an earlier preview that are no more go, a person's files stay, and the same again is the same bytes."""
     first, second = previews.one(folder), previews.one(folder, previews.family().releases[1])
