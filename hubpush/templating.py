@@ -142,7 +142,7 @@ def render(values: Mapping[str, Any], own: Own) -> dict[str, str]:
     environment = {"PYTHONPATH": path, "PYTHONUTF8": "1", "SYSTEMROOT": os.environ.get("SYSTEMROOT", "")}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "hubpush.templating"],
+            [sys.executable, "-P", "-m", "hubpush.templating"],  # the current directory may hold a json.py
             input=json.dumps([values, dict(own)]),
             capture_output=True,
             encoding="utf-8",
