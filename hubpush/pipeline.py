@@ -148,7 +148,7 @@ def carry(job: Job, tell: Tell) -> Outcome:
             if need == "tag" and remote.manifest is not None and options.dry_run:
                 item = saved.of_tag(remote, job.release.name, job.repo_id)
                 waiting = standing(job, remote, "planned")
-                return replace(waiting, change="only the tag is missing", plan=item)
+                return _previewed(job, remote, replace(waiting, change="only the tag is missing", plan=item))
             recorded = proposal.manifest if proposal is not None else remote.manifest
             if need in ("tag", "card", "close") and recorded is not None:
                 candidate = _recorded(job, recorded.build)
@@ -285,7 +285,8 @@ def _previewed(job: Job, there: Remote, outcome: Outcome) -> Outcome:
         return outcome
     cache, files = job.work / "hub-cache", there.files or {}
     text = hub_text(client(job), job.repo_id, README, there.head, cache, files) if README in files else ""
-    shown = preview.of_standing(there.manifest, text, job.release.name, job.repo_id, outcome.status)
+    status = "unchanged" if outcome.status == "planned" else outcome.status  # only its tag is missing
+    shown = preview.of_standing(there.manifest, text, job.release.name, job.repo_id, status, there)
     return replace(outcome, preview=shown)
 
 

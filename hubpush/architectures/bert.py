@@ -440,8 +440,6 @@ ARCHITECTURE = Architecture(
     forward_source="written after `modeling.py` of google-research/bert; hubpush's tests compare it with that code",
     forward=forward,
     layouts=LAYOUTS,
-    head_words=MappingProxyType(
-        {"mlm": "masked words", "nsp": "next sentence", "squad": "start and end of an answer"}
-    ),
+    head_words=MappingProxyType({"mlm": "masked words", "nsp": "next sentence", "squad": "start and end of an answer"}),
     renamed=MappingProxyType({"cls/squad/": "qa_outputs/", "output_": "classifier/output_"}),
 )

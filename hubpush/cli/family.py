@@ -43,7 +43,7 @@ from hubpush.cli.options import (
     mode_of,
     references_of,
 )
-from hubpush.errors import UsageError
+from hubpush.errors import UsageError, redact
 from hubpush.show import Format
 
 if TYPE_CHECKING:
@@ -272,7 +272,8 @@ def convert_and_upload(
     if options.dry_run:
         shown = [outcome.preview for outcome in outcomes if outcome.preview is not None]
         place = work / "preview" / todo[0].repo_id.partition("/")[0] / todo[0].family.name
-        pages = preview.write(place, todo[0].family.title, shown, None if step is None else run.shown(step))
+        unplanned = {one.name: redact(one.error["message"]) for one in outcomes if one.error is not None}
+        pages = preview.write(place, todo[0].family.title, shown, None if step is None else run.shown(step), unplanned)
     _finish(outcomes, todo[0].family.name, hub, mode, dry_run=options.dry_run, pages=pages, page=page)
 
 
