@@ -502,7 +502,8 @@ def test_a_card_that_the_hub_refuses_is_an_error_of_the_card(
     api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The Hub's own check of the metadata ends with exit code 16 and its words."""
-    monkeypatch.setattr(card, "render", lambda *_: "---\nlicense: nonsense\n---\n\n# x\n")
+    nonsense = card.Card("---\nlicense: nonsense\n---\n\n# x\n", {"front matter": "0" * 64}, ())
+    monkeypatch.setattr(card, "render", lambda *_: nonsense)
     with pytest.raises(CardError, match="license"):
         _publish(api, records.candidate(records.write_folder(tmp_path / "model")), tmp_path)
     assert "hubpush.json" not in api.list_repo_files(REPO)
