@@ -334,7 +334,7 @@ def context() -> multiprocessing.context.ForkServerContext:
     made = multiprocessing.get_context("forkserver")
     client = ("hf_api", "_commit_api", "file_download", "utils.tqdm")
     made.set_forkserver_preload(
-        [*(f"huggingface_hub.{name}" for name in client), "hubpush.publish", "tests.records", "PIL.ImageFont"]
+        [*(f"huggingface_hub.{name}" for name in client), "hubpush.publish", "benchmarks.preloaded"]
     )
     return made
 

@@ -24,6 +24,7 @@ import time
 import venv
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -274,22 +275,19 @@ def main() -> int:
 
 
 def run(python: Path, sdist: Path, work: Path, modes: tuple[str, ...], tests: list[str], options: list[str]) -> int:
-    """Run the selection in each mode and print the figures; 1 when a test failed or the Hub met a bug."""
+    """Run the selection in all modes at once and print the figures; 1 when a test failed or the Hub met a bug."""
     total: Counter[str] = Counter()
     # What selected files and classes hold beside; naming the rest to pytest would only slow it down.
     for name in (*SILENT.split(), *(name for places in EXCLUDED.values() for name in _counts(places))):
         options = [*options, f"--deselect=tests/{name}"] if any(name.startswith(f"{t}::") for t in tests) else options
-    for mode in modes:
-        start = time.perf_counter()
-        with _hub(work / mode) as endpoint:
-            root = _unpack(sdist, work / mode, endpoint)
-            results = _pytest(python, root, endpoint, mode, [f"tests/{name}" for name in tests] + options)
+    arguments = [f"tests/{name}" for name in tests] + options
+    with ThreadPoolExecutor(len(modes)) as pool:  # each has a Hub, a folder and processes of its own
+        measured = pool.map(lambda mode: _mode(python, sdist, work / mode, mode, arguments), modes)
+    for mode, (results, bugs, seconds) in zip(modes, measured, strict=True):
         count = Counter(result.outcome for result in results.values())
-        log = (work / mode / "hub.log").read_text(encoding="utf-8")
-        bugs = Counter(re.findall(r"(?m)^Traceback \(most recent call last\):\n(?:\s.*\n)+(.+)", log))
         count["bugs"] = bugs.total()
         total += count
-        print(f"{mode}: {count['passed']} passed, {count['failed']} failed, in {time.perf_counter() - start:.0f} s")
+        print(f"{mode}: {count['passed']} passed, {count['failed']} failed, in {seconds:.0f} s")
         for reason, n in Counter(r.message for r in results.values() if r.outcome == "skipped").items():
             print(f"  {n} skipped: {reason}")
         for name, result in results.items():
@@ -304,6 +302,18 @@ def run(python: Path, sdist: Path, work: Path, modes: tuple[str, ...], tests: li
     excluded = sum(sum(_counts(places).values()) for places in EXCLUDED.values())
     print(f"peer suite: {total['passed']} passed, {total['failed']} failed, {excluded} excluded")
     return 1 if total["failed"] or total["bugs"] or not total["passed"] else 0
+
+
+def _mode(
+    python: Path, sdist: Path, folder: Path, mode: str, arguments: list[str]
+) -> tuple[dict[str, Result], Counter[str], float]:
+    """What became of the tests in one mode, the last lines of the tracebacks in the Hub's log, and the seconds."""
+    start = time.perf_counter()
+    with _hub(folder) as endpoint:
+        results = _pytest(python, _unpack(sdist, folder, endpoint), endpoint, mode, arguments)
+    log = (folder / "hub.log").read_text(encoding="utf-8")
+    bugs = Counter(re.findall(r"(?m)^Traceback \(most recent call last\):\n(?:\s.*\n)+(.+)", log))
+    return results, bugs, time.perf_counter() - start
 
 
 def survey(python: Path, sdist: Path, folder: Path) -> int:

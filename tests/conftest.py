@@ -1,5 +1,6 @@
 """Fixtures for all tests: loopback alone, a watch for the token, a tiny release, a family and what carries it."""
 
+import asyncio
 import base64
 import importlib
 import logging
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +41,22 @@ def _loopback_only() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", guarded)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_end_soon() -> Iterator[None]:
+    """An embedded Hub ends in hundredths of a second: uvicorn looks every tenth whether it has to, and waits another.
+
+    With the hundreds of embedded Hubs that these tests start it comes to minutes.
+    """
+    import uvicorn.server
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.01))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uvicorn.server, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
         yield
 
 
@@ -402,15 +420,17 @@ def shop(tmp_path: Path, archives: Path, run: Callable[..., Result]) -> Workshop
 @pytest.fixture(scope="session")
 def done(tmp_path_factory: pytest.TempPathFactory, archives: Path) -> Path:
     """The family, published once: copied by the tests that begin there."""
+    from hubpush import client
+
     root = tmp_path_factory.mktemp("done") / "shop"
     shutil.copytree(archives, root)
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "hubpush.cli", "convert-and-upload", "--family", str(root / "tinies.toml")),
-            *("--org", "acme", "--hub", str(root / "hub"), "--work", str(root / "work"), "--jobs", "2", "-q"),
-        ],
-        check=True,
-    )
+    family = ("--family", str(root / "tinies.toml"), "--org", "acme")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
+        places = ("--hub", str(root / "hub"), "--work", str(root / "work"))
+        patch.setattr(sys, "argv", ["hubpush", "convert-and-upload", *family, *places, "--quiet"])
+        cli.main()
+    client.bound(client.Bounds())
+    assert not caught.value.code
     return root
 
 

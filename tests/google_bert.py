@@ -12,6 +12,7 @@ import builtins
 import functools
 import importlib.metadata
 import importlib.util
+import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -194,14 +195,30 @@ def outputs(
         length, hidden], and with the heads `pooled_output` [batch, hidden], `mlm_logits` [batch, length, vocabulary]
         for every position, and `nsp_logits` [batch, 2].
     """
-    tf = tensorflow()
     arrays = [np.asarray(array, np.int32) for array in (input_ids, input_mask, segment_ids)]
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        placeholders = [tf.compat.v1.placeholder(tf.int32, array.shape) for array in arrays]
-        tensors = _graph(config, *placeholders, _heads(heads))
-        tf.compat.v1.train.Saver(_variables(_heads(heads))).restore(session, str(prefix))
+    placeholders, tensors, saver = _built(
+        json.dumps(config), arrays[0].shape, frozenset(_heads(heads)), modeling().gelu
+    )
+    with tensorflow().compat.v1.Session(graph=placeholders[0].graph) as session:
+        saver.restore(session, str(prefix))
         results: dict[str, np.ndarray[Any, Any]] = session.run(tensors, dict(zip(placeholders, arrays, strict=True)))
     return results
+
+
+@functools.lru_cache(maxsize=16)
+def _built(
+    config: str, shape: tuple[int, int], heads: Collection[str], _gelu: object
+) -> tuple[list[Any], dict[str, Any], Any]:
+    """The graph for inputs of a shape: where they go, what comes out, and the Saver of its variables.
+
+    Its sessions each have variables of their own, so one graph does for all checkpoints of its configuration, and of
+    the GELU that modeling.py has now, which a test may have exchanged.
+    """
+    tf = tensorflow()
+    with tf.Graph().as_default():
+        placeholders = [tf.compat.v1.placeholder(tf.int32, shape) for _ in range(3)]
+        tensors = _graph(json.loads(config), *placeholders, heads)
+        return placeholders, tensors, tf.compat.v1.train.Saver(_variables(heads))
 
 
 def task_logits(

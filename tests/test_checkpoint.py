@@ -61,6 +61,23 @@ def write_partitioned(prefix: Path) -> None:
         v1.train.Saver().save(session, str(prefix), write_meta_graph=False, write_state=False)
 
 
+def write_by_saver(prefix: Path, variables: Arrays, shards: int) -> None:
+    """A checkpoint as TF1 code saves it: a graph, a session, a Saver, and a device for each data file."""
+    v1 = tensorflow().compat.v1
+    session_config = v1.ConfigProto(device_count={"CPU": shards})
+    with v1.Graph().as_default(), v1.Session(config=session_config) as session:
+        saved, values = {}, {}
+        for n, name in enumerate(sorted(variables)):
+            value = np.asarray(variables[name])
+            with v1.device(f"/device:CPU:{n % shards}"):
+                fed = v1.placeholder(v1.as_dtype(value.dtype), value.shape)
+                saved[name] = v1.Variable(fed, name=f"variable_{n}", use_resource=True)
+            values[fed] = value
+        session.run([variable.initializer for variable in saved.values()], values)
+        saver = v1.train.Saver(saved, sharded=shards > 1)
+        saver.save(session, str(prefix), write_meta_graph=False, write_state=False)
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes each checkpoint once for all tests of this module; what it gives is read only."""
@@ -173,6 +190,18 @@ def write_table(prefix: Path, entries: Mapping[bytes, bytes], content: bytes = b
 
 
 # Equality with TensorFlow --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_what_the_tests_write_is_what_the_saver_writes(
+    written: Callable[..., Path], tmp_path: Path, shards: int
+) -> None:
+    """The checkpoints of all tests have the names and the bytes that TensorFlow's Saver gives them."""
+    prefix = written(all_kinds, shards)
+    write_by_saver(tmp_path / prefix.name, all_kinds(), shards)
+    theirs = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(theirs) == shards + 1
+    assert {path.name: path.read_bytes() for path in prefix.parent.glob(f"{prefix.name}*")} == theirs
 
 
 @pytest.mark.parametrize(("make", "shards"), [(all_kinds, 1), (all_kinds, 3), (many, 1), (many, 7), (small, 1)])

@@ -81,7 +81,7 @@ class Publishing(RuleBasedStateMachine):
             self.season.changed = part
 
     def _exists(self) -> bool:
-        return laws.read(self.hub, self.season.wanted.repo_id) is not None
+        return (self.hub / "models" / f"{self.season.wanted.repo_id}.git").exists()
 
     def _publish(self, *, overwrite: bool = False, day: int = 1) -> publish.Published:
         wanted = self.season.wanted
