@@ -441,7 +441,8 @@ def test_the_main_job_takes_references_and_the_card_shows_them(
         folder = Path(api.snapshot_download("acme/tiny", cache_dir=tmp_path / "c"))
     card = (folder / "README.md").read_text("utf-8")
     assert re.search(r"\| TF Hub module module \(\d+ of \d+ weights the same\) \| float32 \|", card)
-    assert "- **TF Hub module** (weights): It is told. [Where it is told](https://example.org/1). Measured here: " in card
+    told = "- **TF Hub module** (weights): It is told. [Where it is told](https://example.org/1). Measured here: "
+    assert told in card
     recorded = {r["reference"]: r for r in _recorded(folder)["parity"]["references"]}
     assert f"{recorded['keras']['worst']['max_abs']:.1e}" in card
     assert (folder / "parity" / "layers.png").read_bytes().startswith(b"\x89PNG")
