@@ -186,6 +186,7 @@ def _pairs(table: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} = {{ {', '.join(_pairs(value))} }}" if isinstance(value, dict) else f"{key} = {json.dumps(value)}"
         for key, value in table.items()
+        if value is not None
     ]
 
 

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from hubpush import planning, remote
 from hubpush.catalog import Family, Release, Sibling
 from hubpush.errors import DriftError, HubRefusedError, UsageError
@@ -137,11 +139,19 @@ def restored(manifest: Manifest, repo_id: str) -> Candidate:
             hint="publish the family once with this version of hubpush; versions from then on record it",
         )
     source = manifest.build.source.name
-    release = Release.model_validate({**facts.release, "source": source})
-    siblings = tuple(
-        release if one.name == release.name else _sibling(one, source, release.license) for one in facts.siblings
-    )
-    family = Family(format=1, name=manifest.family, title=facts.title, summary=facts.summary, releases=siblings)
+    try:
+        release = Release.model_validate({**facts.release, "source": source})
+        siblings = tuple(
+            release if one.name == release.name else _sibling(one, source, release.license) for one in facts.siblings
+        )
+        family = Family(format=1, name=manifest.family, title=facts.title, summary=facts.summary, releases=siblings)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise DriftError(
+            f"the facts in the manifest of v{manifest.version} of {repo_id} are none of this version of hubpush:"
+            f" {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            hint="it was edited, or written by a newer hubpush: upgrade, or publish the family again",
+        ) from None
     return Candidate(family, release, repo_id, facts.command, manifest.build, None, templates=facts.templates)
 
 

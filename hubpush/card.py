@@ -7,9 +7,10 @@ they stand between markers, and text that a person wrote outside the markers is 
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,8 @@ _NOT_SHOWN = {
 }
 _NAMES = {"graph": "original graph", "tfhub": "TF Hub module", "repo": "repo on the Hub", "keras": "KerasHub"}
 _GRID = 4  # releases from which a grid of sizes is clearer than a list
-_REGION = re.compile(r"<!-- hubpush:begin (?P<name>[a-z-]+) -->\n.*?\n<!-- hubpush:end (?P=name) -->", flags=re.DOTALL)
+_BEGIN = re.compile(r"<!-- hubpush:begin ([a-z-]+) -->\n")
+_END = re.compile(r"\n<!-- hubpush:end ([a-z-]+) -->")
 
 
 class Context(BaseModel):
@@ -381,6 +383,7 @@ def values(context: Context) -> dict[str, Any]:
 
 def _shortened(value: Any) -> Any:
     if isinstance(value, str):
+        value = value.encode("utf-8", "replace").decode()
         return value if len(value) <= _MAX_VALUE else value[: _MAX_VALUE - 1] + "…"
     if isinstance(value, dict):
         return {_shortened(key): _shortened(inner) for key, inner in value.items()}
@@ -413,8 +416,9 @@ def render(
             # A text from a family file or a manifest must not end a region: what follows would count as a person's.
             tidy = text.replace("<!-- hubpush:", "&lt;!-- hubpush:")
             regions[name] = f"<!-- hubpush:begin {name} -->\n{tidy}\n<!-- hubpush:end {name} -->"
+    existing = _lines(existing) if existing is not None else None
     yaml_there, body_there = metadata.split_front_matter(existing or "")
-    there = {found["name"]: found.group() for found in _REGION.finditer(body_there)}
+    there = {name: body_there[start:end] for name, start, end in _regions(body_there)}
     regions = {name: there.get(name, "") if name in kept else region for name, region in regions.items()}
     regions |= {name: there[name] for name in kept if name in there}
     names = {*rendered, *ours}
@@ -458,13 +462,32 @@ def _around(text: str, ours: Collection[str]) -> dict[str | None, list[str]]:
     _, body = metadata.split_front_matter(text)
     kept: dict[str | None, list[str]] = {}
     behind, position = None, 0
-    for found in _REGION.finditer(body):
-        if found["name"] not in ours:
+    for name, start, end in _regions(body):
+        if name not in ours:
             continue
-        kept.setdefault(behind, []).append(stray.sub("", body[position : found.start()]).strip("\n"))
-        behind, position = found["name"], found.end()
+        kept.setdefault(behind, []).append(stray.sub("", body[position:start]).strip("\n"))
+        behind, position = name, end
     kept.setdefault(behind, []).append(stray.sub("", body[position:]).strip("\n"))
     return kept
+
+
+def _lines(text: str) -> str:
+    """A text with the line ends that hubpush writes: an editor that writes others changes no word."""
+    return text.replace("\r\n", "\n")
+
+
+def _regions(body: str) -> Iterator[tuple[str, int, int]]:
+    """The generated parts of a card in order: name, begin and end. A marker without its other end is none."""
+    ends: dict[str, list[int]] = {}
+    for found in _END.finditer(body):
+        ends.setdefault(found[1], []).append(found.start())
+    position = 0
+    for found in _BEGIN.finditer(body):
+        name, places = found[1], ends.get(found[1], [])
+        at = bisect.bisect_left(places, found.end())
+        if found.start() >= position and at < len(places):
+            position = places[at] + len(f"\n<!-- hubpush:end {name} -->")
+            yield name, found.start(), position
 
 
 def generated(text: str) -> dict[str, str]:
@@ -472,8 +495,8 @@ def generated(text: str) -> dict[str, str]:
 
     A region that is there twice is no more what it was.
     """
-    yaml, body = metadata.split_front_matter(text)
+    yaml, body = metadata.split_front_matter(_lines(text))
     parts = {"front matter": yaml or ""}
-    for found in _REGION.finditer(body):
-        parts[found["name"]] = parts.get(found["name"], "") + found.group()
+    for name, start, end in _regions(body):
+        parts[name] = parts.get(name, "") + body[start:end]
     return {name: hashlib.sha256(part.encode()).hexdigest() for name, part in parts.items()}

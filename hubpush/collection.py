@@ -134,6 +134,8 @@ class Wanted(BaseModel):
             raise ValueError("title: a collection has one")
         if len({item.repo_id.lower() for item in self.items}) < len(self.items):
             raise ValueError("items: name a repo twice")
+        if any(item.repo_id.partition("/")[0] != self.owner for item in self.items):
+            raise ValueError("items: name a repo of another owner")
         if all(item.note is None for item in self.items):
             raise ValueError("items: none has a note, so there is nothing to tell")
         return self

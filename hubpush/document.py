@@ -27,6 +27,7 @@ class Document:
         published: The manifest, where the folder is a published version.
         context: What the templates saw.
         text: README.md.
+        before: README.md as it was found in the folder.
         words: Texts in it that a person wrote.
         pictures: The pictures of the card, by their paths.
     """
@@ -35,6 +36,7 @@ class Document:
     published: Manifest | None
     context: card.Context
     text: str
+    before: str | None
     words: tuple[str, ...]
     pictures: Mapping[str, bytes]
 
@@ -89,7 +91,7 @@ def of_folder(
     existing = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else None
     kept, ours = (published.kept, set(published.card_parts)) if published is not None else ((), set())
     made = card.render(context, existing, kept, ours, wanted.templates)
-    return Document(wanted, published, context, made.text, made.words, images)
+    return Document(wanted, published, context, made.text, existing, made.words, images)
 
 
 def write(document: Document, folder: Path) -> None:
@@ -115,12 +117,16 @@ def write(document: Document, folder: Path) -> None:
 def preview(document: Document, today: str) -> Preview:
     """What the page of the folder shows: as it was published, or as a first push to an empty repo would make it."""
     wanted = document.candidate
+    name = wanted.release.name
     if document.published is not None:
-        name = wanted.release.name
-        return of_standing(document.published, document.text, name, wanted.repo_id, "unchanged")
+        shown = of_standing(document.published, document.text, name, wanted.repo_id)
+        if document.text == document.before:
+            return shown
+        return replace(shown, action="update", reason="the card was rendered anew", before=document.before)
     nothing = Remote(exists=False, is_reachable=False)
     step = planning.plan(nothing, wanted, None, today)
-    return replace(of_plan(step, nothing, wanted.release.name), card=document.text)
+    generated = {**step.generated, README: document.text.encode()}
+    return of_plan(replace(step, generated=generated, words=document.words), nothing, name)
 
 
 def _published(published: Manifest, repo_id: str | None) -> Candidate:

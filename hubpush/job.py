@@ -153,6 +153,7 @@ class Outcome:
     assumed: tuple[str, ...] = ()
     metadata: tuple[Problem, ...] = ()
     yanked: str | None = None
+    is_reached: bool = True
     plan: saved.Item | None = None
     preview: Preview | None = None
 
@@ -431,6 +432,7 @@ def planned(
         card=str(job.folder / "README.md"),
         assumed=step.manifest.build.model.assumed,
         metadata=(*check_card(step.readme), *problems),
+        is_reached=remote.is_reachable,
         preview=preview.of_plan(step, remote, job.release.name),
         plan=saved.of(
             step,

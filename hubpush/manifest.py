@@ -30,6 +30,8 @@ OUTPUT_FORMAT = 1
 """Number of the output format: raised by hand when hubpush means to write other bytes for the same input."""
 
 _FROZEN = ConfigDict(frozen=True, extra="ignore")
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 _SMALL = 10 << 20
 
 
@@ -39,7 +41,7 @@ class File(BaseModel):
     model_config = _FROZEN
 
     sha256: Sha256
-    size: int
+    size: Count
     git_oid: str | None = None
 
 
@@ -70,7 +72,7 @@ class Source(BaseModel):
 
     name: str
     sha256: Sha256
-    size: int
+    size: Count
     etag: str | None = None
     kind: Literal["archive", "files"] = "archive"
     files: Mapping[str, File] = {}
@@ -132,7 +134,7 @@ class Model(BaseModel):
     layout: str | None = None
     model_class: Annotated[str, Field(alias="class")]
     heads: tuple[str, ...]
-    parameters: int
+    parameters: Count
     cased: bool
     activation: str
     config: Mapping[str, Any]
@@ -155,11 +157,11 @@ class Output(TypedDict):
 
     output: str
     shape: list[int]
-    max_abs: float
-    mean_abs: float
-    min_cosine: float
-    tolerance: float
-    floor: float
+    max_abs: Number
+    mean_abs: Number
+    min_cosine: Number
+    tolerance: Number
+    floor: Number
     verdict: str
 
 

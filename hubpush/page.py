@@ -39,6 +39,8 @@ MAX_CARD = 200_000
 
 # The time for some texts grows with the square of these, so a paragraph and a depth have an end of their own.
 _PARAGRAPH = 20_000  # characters
+_CELLS = 50_000  # of all tables: a row of one cell gets as many as its table has columns
+_SCORE = 1e9  # the largest that is shown
 _DEPTH = 1000  # elements within each other
 
 _ROWS = 1000  # of a list of files
@@ -237,10 +239,25 @@ def _hash(content: str) -> str:
 def markdown(source: str, links: Links) -> str:
     """Markdown, below any front matter, as HTML that is safe to show."""
     source = _ODD.sub("\ufffd", source)
-    if len(source) > MAX_CARD:
+    if len(source) > MAX_CARD or _cells(source) > _CELLS:
         return f"<pre>{text(source, MAX_CARD)}</pre>"
     html = _parser().render(source, {})
     return f"<pre>{text(source, MAX_CARD)}</pre>" if _depth(html) > _DEPTH else _sanitised(html, links)
+
+
+_RULE = re.compile(r"[ \t>|:-]*-[ \t>|:-]*")
+
+
+def _cells(source: str) -> int:
+    """How many cells the tables of a text have at most, by the lines that tell the columns of one."""
+    columns = most = 0
+    for line in source.splitlines():
+        if "|" in line and _RULE.fullmatch(line):
+            columns = line.count("|") + 1
+        elif not line.strip():
+            columns = 0
+        most += columns
+    return most
 
 
 @cache
@@ -535,7 +552,7 @@ def _widget(one: Mapping[str, object]) -> str:
     rows = []
     for score in _dicts(output)[:10]:
         number = score.get("score")
-        percent = f"{number:.3f}" if isinstance(number, float | int) else ""
+        percent = f"{number:.3f}" if isinstance(number, float | int) and abs(number) < _SCORE else ""
         rows.append((text(score.get("label", score.get("token_str", "")), 60), percent))
     if isinstance(output, dict):
         rows = [(text(key, 30), text(value, 200)) for key, value in list(output.items())[:5]]
@@ -592,4 +609,11 @@ def plain(value: object) -> str:
     """A value of the metadata in one line."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else json.dumps(_keyed(value), ensure_ascii=False, default=str)
+
+
+def _keyed(value: object) -> object:
+    """A value of YAML, whose keys may be dates, lists and what not, with texts for keys."""
+    if isinstance(value, dict):
+        return {str(key): _keyed(inner) for key, inner in value.items()}
+    return [_keyed(inner) for inner in value] if isinstance(value, list) else value

@@ -22,6 +22,7 @@ from hubpush.remote import README, TITLE, Proposal, Remote, part_of, read, stand
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+_TOLD = ("title", "parity", "limits", "versions")  # parts of the card that tell the verdict
 _DATES = 100_000  # numbers in somebody's tags from which they count no versions
 # What a release consists of, README.md aside: in a repo without a manifest these are somebody else's.
 _OURS = frozenset({NAME, "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"})
@@ -372,7 +373,9 @@ def _kept(remote: Remote, candidate: Candidate, readme: str | None, *, adopt: bo
             hint="--adopt keeps them for it too, --overwrite writes them anew",
         )
     changed = [name.removeprefix(f"{README} (").removesuffix(")") for name in remote.drift] if adopt else []
-    return tuple(dict.fromkeys([*old.kept, *changed]))
+    # Words about a verdict that is another one now, or about a version that is yanked, would be false.
+    is_told = bool(candidate.yanked) or old.build.verdict != candidate.build.verdict
+    return tuple(name for name in dict.fromkeys([*old.kept, *changed]) if not (is_told and name in _TOLD))
 
 
 def _kept_front_matter(candidate: Candidate, readme: str | None, *, adopt: bool) -> tuple[str, ...]:

@@ -255,7 +255,8 @@ def _recorded(manifest: Manifest, name: str) -> dict[str, Any]:
         r["worst"] for r in references if r["as_published"] and (r["reference"], r["dtype"]) == ("graph", "float64")
     ]
     declared = [one for r in references for one in r.get("declared") or () if one.get("why")]
-    score = release.get("glue", {}).get("Score")
+    glue = release.get("glue")
+    score = glue.get("Score") if isinstance(glue, dict) else None
     return {
         "name": name,
         "title": str(release.get("title") or name),
@@ -265,7 +266,7 @@ def _recorded(manifest: Manifest, name: str) -> dict[str, Any]:
         "failures": tuple(map(str, parity.get("failures", ()))),
         "known": tuple(dict.fromkeys((str(one["why"]), str(one.get("link") or "")) for one in declared)),
         "parameters": build.model.parameters,
-        "glue": float(score) if isinstance(score, float | int) else None,
+        "glue": float(score) if isinstance(score, float | int) and abs(score) < 1e6 else None,
         "versions": tuple(
             page.Version(
                 f"v{past.version}",

@@ -26,7 +26,6 @@ from hubpush.errors import (
     DriftError,
     HubpushError,
     HubRefusedError,
-    HubUnavailableError,
     SourceError,
     UsageError,
     redact,
@@ -448,14 +447,33 @@ def without_failed(wanted: collection.Wanted, outcomes: Sequence[Outcome]) -> co
     return wanted.model_copy(update={"items": items}) if any(one.note is not None for one in items) else None
 
 
-def page_step(job: Job, wanted: collection.Wanted) -> collection.Step:
-    """What a push would do to the family's page; against an empty Hub where none can be reached."""
+def plan_page(
+    job: Job, wanted: collection.Wanted, outcomes: Sequence[Outcome], *, asked: bool | None
+) -> tuple[collection.Step | None, Page]:
+    """What a push would do to the family's page; against an empty Hub where the releases reached none.
+
+    Args:
+        job: One of the releases.
+        wanted: What the page ought to be.
+        outcomes: What a dry run of the releases came to.
+        asked: What `--collection` says.
+    """
     try:
-        return collection.plan(client_of(job.endpoint, embedded=job.embedded, bounds=job.options.bounds), wanted)
-    except HubUnavailableError:
-        if job.embedded:
-            raise
-        return collection.of_nothing(wanted)
+        if all(one.is_reached for one in outcomes):
+            api = client_of(job.endpoint, embedded=job.embedded, bounds=job.options.bounds)
+            step = collection.plan(api, wanted)
+        else:
+            step = collection.of_nothing(wanted)
+    except HubpushError as error:
+        return None, _no_page(wanted, error, asked=asked)
+    return step, Page(step.status, step.title, None, tuple(step.words()))
+
+
+def _no_page(wanted: collection.Wanted, error: HubpushError, *, asked: bool | None) -> Page:
+    """A page that could not be made: no error of the run where the token may not make one and nobody asked for it."""
+    is_wish = asked is None and isinstance(error, HubRefusedError)
+    trouble = {"message": error.message, "hint": error.hint}
+    return Page("failed", wanted.title, None, (), trouble, 0 if is_wish else error.exit_code)
 
 
 def shown(step: collection.Step) -> preview.Collection:
@@ -475,9 +493,7 @@ def put_page(wanted: collection.Wanted, api: Callable[[], HfApi], *, asked: bool
     try:
         made = collection.apply(api(), wanted)
     except HubpushError as error:
-        is_wish = asked is None and isinstance(error, HubRefusedError)
-        trouble = {"message": error.message, "hint": error.hint}
-        return Page("failed", wanted.title, None, (), trouble, 0 if is_wish else error.exit_code)
+        return _no_page(wanted, error, asked=asked)
     said = (*made.remarks, *(f"{repo_id} does not exist on the Hub and is left out" for repo_id in made.missing))
     return Page(made.status, wanted.title, made.url, said)
 

@@ -33,6 +33,7 @@ CARD = "card.md.jinja"
 
 _MAX_FILES, _MAX_FILE = 50, 64 << 10
 _MAX_OUTPUT = 1 << 20  # characters of a card
+_MAX_REGIONS = 100
 _SECONDS, _MEMORY = 10, 512 << 20  # what a person's templates may take
 _CELL, _PARAGRAPH = 500, 4000  # characters of a text from outside that are shown
 
@@ -94,10 +95,8 @@ def _referenced(text: str) -> list[str | None]:
 
 def sha256(own: Own) -> str:
     """Digest over the template files that make a card, by their names."""
-    digest = hashlib.sha256(_built_in_sha256().encode() if own else b"")
-    for name, text in sorted(own.items()):
-        digest.update(f"{name}\0{text}\0".encode())
-    return digest.hexdigest() if own else _built_in_sha256()
+    built_in = _built_in_sha256()
+    return hashlib.sha256(json.dumps([built_in, sorted(own.items())]).encode()).hexdigest() if own else built_in
 
 
 @cache
@@ -150,7 +149,10 @@ def render(values: Mapping[str, Any], own: Own) -> dict[str, str]:
             env=environment,
             check=True,
         )
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        last = str(error.stderr or "").strip().rpartition("\n")[2]
+        if isinstance(error, subprocess.CalledProcessError) and error.returncode > 0 and "MemoryError" not in last:
+            raise CardError(f"the templates cannot be rendered: {last[:300]}", hint="correct the template") from None
         raise CardError(
             f"the templates needed more than {_SECONDS} seconds or {_MEMORY >> 20} MB",
             hint="a template loops, or makes a text that grows without end",
@@ -204,7 +206,10 @@ def regions(values: Mapping[str, Any], own: Own) -> dict[str, str]:
             name, line = _place(error)
         where = f"templates/{name or CARD}" + (f", line {line}" if line else "")
         raise CardError(f"{where}: {error}", hint="correct the template; nothing was pushed") from None
-    first, *marked = "".join(pieces).split(mark)
+    # Halves of characters can be written in a template, and in no file.
+    first, *marked = "".join(pieces).encode("utf-8", "replace").decode().split(mark)
+    if len(marked) > 2 * _MAX_REGIONS:
+        raise CardError(f"the card has more than {_MAX_REGIONS} regions", hint="a template loops around region()")
     found = {"card": first} if first.strip() else {}
     for name, region in zip(marked[::2], marked[1::2], strict=True):
         if not re.fullmatch("[a-z][a-z-]{0,40}", name):
@@ -246,6 +251,8 @@ def _environment(own: tuple[tuple[str, str], ...]) -> jinja2.Environment:
         keep_trailing_newline=True,
         newline_sequence="\n",
     )
+    # The same record has to give the same bytes.
+    del environment.filters["random"], environment.globals["lipsum"]
     environment.filters |= {
         "cell": cell,
         "code": code,

@@ -233,6 +233,25 @@ def test_a_version_without_recorded_facts_cannot_be_restored(tmp_path: Path) -> 
         amend.restored(old, REPO)
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"title": "T" * 5000},
+        {"release": {"name": "tiny-0", "title": "T", "license": ""}},
+        {"release": {"name": "tiny-0", "title": "T", "license": "mit", "from_a_newer": 1}},
+    ],
+    ids=["long", "empty", "newer"],
+)
+def test_recorded_facts_that_are_none_are_told(tmp_path: Path, facts: dict[str, object]) -> None:
+    """What an editor or a newer hubpush wrote into the facts is an error with the key, and no traceback."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    step = planning.plan(remote.Remote(False), candidate, None, TODAY)
+    assert step.manifest.facts is not None
+    edited = step.manifest.model_copy(update={"facts": step.manifest.facts.model_copy(update=facts)})
+    with pytest.raises(DriftError, match=r"title|license|from_a_newer"):
+        amend.restored(edited, REPO)
+
+
 def test_what_a_manifest_records_gives_the_same_card(tmp_path: Path) -> None:
     """Rendered from the manifest alone, card and identity are those that the family file gave."""
     candidate = records.candidate(

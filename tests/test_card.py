@@ -488,3 +488,21 @@ def test_a_marker_that_lost_its_other_end_swallows_nothing() -> None:
             text = card.merge({"usage": MARKED.format("usage", version)}, text, {"usage"})
         assert "my words" in text
         assert text.count("<!-- hubpush:begin usage -->") == 1
+
+
+def test_a_megabyte_of_markers_is_read_in_one_pass() -> None:
+    """Begin markers without an end, and ends without a begin, cost no more than their length."""
+    for marker in ("<!-- hubpush:begin usage -->\n", "\n<!-- hubpush:end usage -->", "<!-- hubpush:begin a -->\n"):
+        text = marker * (1_000_000 // len(marker))
+        assert set(card.generated(text)) <= {"front matter", "usage"}
+        assert card.merge({"title": MARKED.format("title", "new")}, text, {"title", "usage"}).startswith("<!-- hubpush")
+
+
+def test_line_ends_of_an_editor_are_no_change(tmp_path: Path) -> None:
+    """A card that came back with other line ends is the same card, and is written with hubpush's again."""
+    text = card.render(_context(tmp_path)).text
+    other = text.replace("\n", "\r\n").replace("<!-- hubpush:end facts -->", "<!-- hubpush:end facts -->\r\n\r\nMine.")
+    assert card.generated(other) == card.generated(text)
+    again = card.render(_context(tmp_path), other)
+    assert "\r" not in again.text
+    assert again.words == ("Mine.",)

@@ -452,6 +452,28 @@ def test_a_token_without_the_right_to_pages_publishes_all_the_same(shop: Worksho
     assert shop.published() == ["acme/tiny-a", "acme/tiny-b"]
 
 
+def test_a_page_that_cannot_be_planned_loses_no_plan(shop: Workshop) -> None:
+    """A dry run whose Hub fails at the collections alone shows the plans of the releases, and what failed."""
+    plan = Plan([Fault(path="/api/collections*", action="status", status=403, times=None)])
+    with localhub.serve(shop.hub, plan=plan) as url:
+        arguments = (
+            "--family",
+            shop.family,
+            "--org",
+            "acme",
+            "--hub",
+            url,
+            "--work",
+            shop.root / "work",
+            "--no-parity",
+        )
+        result = shop.run("convert-and-upload", *arguments, "--dry-run")
+        assert result.code == 0, result.err
+        assert "Plan for acme/tiny-a" in result.out
+        assert 'The collection "Tinies" was not made' in result.err
+        assert shop.run("convert-and-upload", *arguments, "--dry-run", "--collection").code == 17
+
+
 # The preview ----------------------------------------------------------------------------------------------------------
 
 

@@ -165,3 +165,29 @@ def test_a_wrong_fact_is_a_usage_error(folder: Path) -> None:
         document.of_folder(folder, "me/mine", None, None, {"license": "mit", "language": ("",)}, None)
     with pytest.raises(CardError):
         document.of_folder(folder, "me/mine", None, None, {"license": "no-licence"}, None)
+
+
+def test_the_preview_tells_of_the_very_file(folder: Path) -> None:
+    """Digest and size of README.md on the page are those of the file that is written, a person's words in it."""
+    (folder / "README.md").write_text("Words of Ann.\n")
+    made = document.of_folder(folder, "me/mine", None, None, {"license": "mit"}, None)
+    document.write(made, folder)
+    shown = document.preview(made, "2026-11-27")
+    (told,) = (one for one in shown.changes if one.path == "README.md")
+    there = manifest.describe(folder / "README.md")
+    assert (told.size, told.sha256) == (there.size, there.sha256)
+    assert shown.words == ("Words of Ann.",)
+    assert "Words of Ann." in shown.card
+
+
+def test_the_preview_of_a_published_version_shows_what_templates_change(after: Workshop, tmp_path: Path) -> None:
+    """Rendered with other templates it is an update with its difference; with its own nothing changes."""
+    with localhub.serve(after.hub) as url:
+        folder = remote.download(HfApi(endpoint=url, token="embedded"), "acme/tiny-a", "v1.0.0", tmp_path / "repos")
+    same = document.preview(document.of_folder(folder, None, None, None, {}, None), "2026-11-27")
+    assert (same.action, same.diff) == ("unchanged", "")
+    (tmp_path / "own" / "sections").mkdir(parents=True)
+    (tmp_path / "own" / "sections" / "limits.md.jinja").write_text("## Limits\n\nOurs.\n")
+    other = document.preview(document.of_folder(folder, None, None, None, {}, tmp_path / "own"), "2026-11-27")
+    assert other.action == "update"
+    assert "+Ours." in other.diff

@@ -307,3 +307,24 @@ def test_a_version_has_a_page(hub: HfApi) -> None:
     assert 'href="/somebody/else"' in new
     for name in ("main", "v1.0.0", "v2.0.0"):
         assert f'href="/acme/tiny/tree/{name}"' in old
+
+
+def test_a_table_of_empty_cells_costs_no_more_than_it_shows() -> None:
+    """A row of one cell gets as many as its table has columns: a card of some kilobytes could ask for millions."""
+    wide = "|" + "a|" * 300 + "\n|" + "-|" * 300 + "\n" + "|x\n" * 5000
+    assert page.markdown(wide, LINKS).startswith("<pre>")
+    usual = "| a | b |\n|:--|--:|\n" + "| 1 | 2 |\n" * 500 + "\ntext | with a bar\n"
+    assert page.markdown(usual, LINKS).count("<td") == 1000
+
+
+def test_metadata_of_every_kind_is_shown() -> None:
+    """Keys that are no texts, dates, sets, what is no number and what is too large for one are shown as they can be."""
+    for front in (
+        "x: {? 2020-01-01 : x}",
+        "x: .nan\ny: !!binary aGVsbG8=\nz: !!set {a}\nt: 2020-01-01T00:00:00Z",
+        "widget: [{text: {a: {? 2020-01-01 : 1}}}]",
+        f"widget:\n- text: x\n  output: [{{label: x, score: 1{'0' * 400}}}]",
+    ):
+        readme = f"---\n{front}\n---\n# x\n"
+        assert "<h1" in page.repository(_repo(readme))
+        assert "facts" in page.facts(readme)

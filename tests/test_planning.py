@@ -51,3 +51,30 @@ def test_no_file_of_a_release_is_taken_over_from_somebody(path: str) -> None:
     with pytest.raises(DriftError, match=path):
         planning.require_untouched(there, REPO)
     planning.require_untouched(remote.Remote(True, "0" * 40, {}, {"notes.txt": there.files[path]}), REPO)  # type: ignore[index]
+
+
+def _with_a_kept_title(tmp_path: Path) -> tuple[planning.Candidate, remote.Remote, str]:
+    """A release on whose card somebody wrote another title, which was kept."""
+    candidate = records.candidate(records.write_folder(tmp_path / "model"))
+    first = planning.plan(remote.Remote(False), candidate, None, TODAY)
+    readme = first.readme.replace("**Parity: PASS ✓**", "**Parity: PASS ✓ (says Ann)**")
+    files = {"README.md": remote.RemoteFile(1, "0" * 40, None)}
+    there = remote.Remote(True, "0" * 40, {"v1.0.0": "0" * 40}, files, first.manifest, drift=("README.md (title)",))
+    second = planning.plan(there, candidate, readme, TODAY, adopt=True)
+    assert (second.manifest.kept, "(says Ann)" in second.readme) == (("title",), True)
+    return candidate, replace(there, manifest=second.manifest, drift=()), second.readme
+
+
+def test_words_that_were_kept_do_not_outlive_the_verdict(tmp_path: Path) -> None:
+    """A title that somebody wrote stays with other facts; once parity fails or a version is yanked it goes."""
+    candidate, there, readme = _with_a_kept_title(tmp_path)
+    release = candidate.release.model_copy(update={"note": "A note."})
+    assert "(says Ann)" in planning.plan(there, replace(candidate, release=release), readme, TODAY).readme
+    failed = candidate.build.model_copy(update={"parity": records.report(wrong=True)})
+    told = planning.plan(there, replace(candidate, build=failed), readme, TODAY)
+    assert "parity FAILED" in told.readme
+    assert "(says Ann)" not in told.readme
+    yanked = planning.plan(there, replace(candidate, yanked={"1.0.1": "wrong vocabulary"}), readme, TODAY)
+    assert "these weights were yanked: wrong vocabulary" in yanked.readme
+    assert "(says Ann)" not in yanked.readme
+    assert yanked.manifest.kept == ()

@@ -108,6 +108,9 @@ def test_a_card_without_regions_is_one_part(context: card.Context) -> None:
         ("sections/facts.md.jinja", "{{ config.num_hidden_layers ~ None | length }}", 1),
         ("sections/facts.md.jinja", "{% include 'nowhere.md.jinja' %}", 1),
         ("card.md.jinja", "\n{{ region(1) }}", None),
+        ("card.md.jinja", "{% for i in range(101) %}{{ region('a') }}{% endfor %}", None),
+        ("sections/facts.md.jinja", "{{ [1, 2] | random }}", 1),
+        ("sections/facts.md.jinja", "{{ 1 | xmlattr }}", None),
     ],
 )
 def test_a_mistake_names_its_file_and_line(context: card.Context, name: str, text: str, line: int | None) -> None:
@@ -316,3 +319,19 @@ def test_rendering_apart_says_what_it_says_here(context: card.Context) -> None:
         check=True,
     )
     assert done.stdout.startswith('{"error": "templates/')
+
+
+def test_halves_of_characters_do_not_leave_a_template(context: card.Context) -> None:
+    """What no file can hold is replaced, as everywhere where text is written."""
+    assert _of(context, {"sections/limits.md.jinja": "a{{ '\\ud800' }}b"})["limits"] == "a?b"
+
+
+def test_the_current_directory_gives_no_code(
+    context: card.Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file called as a module beside the person's own files is not run by the process that renders."""
+    for name in ("json.py", "jinja2.py", "secrets.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert _of(context, {"sections/limits.md.jinja": "x"})["limits"] == "x"
+    assert not (tmp_path / "ran").exists()

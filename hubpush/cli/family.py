@@ -253,9 +253,10 @@ def convert_and_upload(
                 show.say("Interrupted. Run the same command again: it goes on where it stopped.")
                 raise
         wanted = run.family_page(todo, outcomes, private=bool(private), asked=collection)
-        step = run.page_step(todo[0], wanted) if wanted is not None and options.dry_run else None
-        page = None
-        if wanted is not None and not options.dry_run:
+        step, page = None, None
+        if wanted is not None and options.dry_run:
+            step, page = run.plan_page(todo[0], wanted, outcomes, asked=collection)
+        elif wanted is not None:
             page = run.put_page(
                 wanted, lambda: job.client_of(endpoint, embedded=embedded, bounds=bounds), asked=collection
             )
@@ -267,8 +268,6 @@ def convert_and_upload(
             what = f"to push it: {_applying(plan, work, hub)}" if items or wanted else "nothing to do"
             show.say(f"{plan}: {len(items)} of {len(todo)} repos; {what}")
     pages = None
-    if step is not None:
-        page = job.Page(step.status, step.title, None, tuple(step.words()))
     if options.dry_run:
         shown = [outcome.preview for outcome in outcomes if outcome.preview is not None]
         place = work / "preview" / todo[0].repo_id.partition("/")[0] / todo[0].family.name
