@@ -175,6 +175,23 @@ def test_cards_are_the_golden_ones(tmp_path: Path, case: str) -> None:
     )
 
 
+def test_a_yanked_version_says_so_and_is_sound(tmp_path: Path) -> None:
+    """The caution stands at the top with its reason, in any words, and the versions tell which one it was."""
+    build = records.build(records.write_folder(tmp_path / "model"), parity=STATES["pass"])
+    shared: dict[str, Any] = {"date": "2026-11-22", "verdict": "pass", "conversion": build.conversion}
+    history = [
+        Past(version="1.0.0", change="first release", yanked="wrong | <b>vocabulary</b>", **shared),
+        Past(version="1.0.1", change="v1.0.0 yanked", **shared),
+    ]
+    family = records.family()
+    seen = card.context(family, family.releases[0], "acme/tiny-0", "hubpush …", build, history, images=PICTURE)
+    text = card.render(seen).text
+    _check(text)
+    head, table = text.split("## Facts")[0], text.split("## Versions")[1]
+    assert "> **Caution:** these weights were yanked: wrong \\| &lt;b&gt;vocabulary" in head
+    assert table.count("**Yanked:**") == 1
+
+
 def test_the_verdict_stands_at_the_top_in_words(tmp_path: Path) -> None:
     """PASS, FAIL and NOT RUN are equally visible: in the first lines, as text and not as a colour."""
     words = {"pass": "Parity: PASS", "fail": "parity FAILED", "not-run": "parity was NOT RUN"}

@@ -521,3 +521,24 @@ def test_the_hubs_own_check_is_asked_on_request(shop: Workshop) -> None:
         family = ("convert-and-upload", "--family", shop.family, "--org", "acme", "tiny-a", "--no-parity", "--dry-run")
         assert shop.run(*family, *places).code == 0
         assert shop.run(*family, *places, "--online").code == 18
+
+
+def test_a_family_can_have_templates_of_its_own(shop: Workshop) -> None:
+    """A folder that the family file names gives the cards; status agrees, a yank elsewhere uses what is recorded."""
+    (shop.root / "cards" / "sections").mkdir(parents=True)
+    template = shop.root / "cards" / "sections" / "limits.md.jinja"
+    template.write_text("## Limits\n\nAsk before you use {{ release.title | cell }}.\n")
+    edit(shop.family, 'summary = "Small models for tests."', 'summary = "Small models."\ntemplates = "cards"')
+    assert shop.main_job("tiny-a", "--no-parity").code == 0
+    assert _status(shop, "--no-parity")["tiny-a"]["state"] == "up-to-date"
+    template.write_text("## Limits\n\nNone.\n")
+    assert _status(shop, "--no-parity")["tiny-a"]["state"] == "outdated"
+    places = ("--hub", shop.hub, "--work", shop.root / "elsewhere")
+    assert shop.run("yank", "acme/tiny-a", "v1.0.0", "--reason", "a test", *places).code == 0
+    with localhub.serve(shop.hub) as url:
+        api = HfApi(endpoint=url, token="embedded")
+        text = Path(api.hf_hub_download("acme/tiny-a", "README.md", cache_dir=shop.root / "reader")).read_text()
+    assert "Ask before you use Tiny A." in text
+    assert "> **Caution:** these weights were yanked: a test" in text
+    template.unlink()
+    assert shop.main_job("tiny-a", "--no-parity").code == 16
