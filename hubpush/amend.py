@@ -160,7 +160,7 @@ def _sibling(one: Sibling, source: str, license_id: str) -> Release:
     sizes = {"num_hidden_layers": one.layers, "hidden_size": one.hidden}
     return Release(
         name=one.name,
-        title=one.title,
+        title=one.name,
         short=one.short,
         source=source,
         license=license_id,

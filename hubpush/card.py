@@ -25,6 +25,9 @@ from hubpush.manifest import Build, Past
 CHART = "parity/layers.png"
 """Where the picture of the differences stands in a repo."""
 
+CORRECT = "correct it in the family file, or in --license or --language"
+"""What to do about wrong metadata."""
+
 _GOOD = ("pass", "known-divergence")
 _MAX_CARD = 1 << 20
 _MAX_VALUE = 20_000  # characters of one value that a template sees
@@ -67,7 +70,7 @@ class Context(BaseModel):
     family: Mapping[str, str]
     """`title` and `summary` of the family."""
     siblings: tuple[Mapping[str, Any], ...]
-    """`name`, `title`, `short`, `layers`, `hidden` and `repo_id` of every release of the family, this one too."""
+    """`name`, `short`, `layers`, `hidden` and `repo_id` of every release of the family, this one too."""
     grid: Mapping[str, Any] | None
     """The siblings by size, where their sizes make a grid: `columns` (hidden sizes) and `rows`, each with `layers` and
     `cells` (a sibling or null for each column)."""
@@ -197,7 +200,7 @@ def context(
         others=_others(references),
         divergences=_divergences(release, references),
         chart=CHART if image is not None else None,
-        chart_text=chart.alt_text(parity) if parity is not None and image is not None else "",
+        chart_text=_chart_text(parity) if parity is not None and image is not None else "",
         chart_file=None if image is None else {"sha256": hashlib.sha256(image).hexdigest(), "size": len(image)},
         probe_count=sum(len(next(iter(batch["inputs"].values()), [])) for batch in batches),
         snippets=tuple(usage.filled(one, repo_id, tag).model_dump() for one in shown),
@@ -303,6 +306,12 @@ def _divergences(release: Release, references: Sequence[Mapping[str, Any]]) -> t
     return tuple(shown)
 
 
+def _chart_text(parity: Mapping[str, Any]) -> str:
+    """What the picture shows; it leaves the keys out, which may hold the largest difference."""
+    has_keys = any(one["output"].endswith(" keys") for r in parity["references"] for one in r["outputs"])
+    return chart.alt_text(parity) + (" Attention keys are not drawn." if has_keys else "")
+
+
 def withdrawn(history: Sequence[Past]) -> str | None:
     """Why a version with the same converted files was yanked."""
     same = history[-1].conversion
@@ -356,7 +365,7 @@ def check_facts(release: Release) -> None:
         lines = "".join(f"\n  {p.message}; {p.fix}" for p in problems)
         raise CardError(
             f"the Hub would refuse the card:{lines}",
-            hint="correct it in the family file, or in --license or --language",
+            hint=CORRECT,
         )
 
 
@@ -431,7 +440,10 @@ def render(
     problems = [p for p in metadata.check_card(text) if p.severity == "error"]
     if problems:
         lines = "".join(f"\n  {p.message}; {p.fix}" for p in problems)
-        raise CardError(f"the Hub would refuse the card:{lines}", hint="correct the family file")
+        raise CardError(
+            f"the Hub would refuse the card:{lines}",
+            hint=CORRECT,
+        )
     parts = {name: digest for name, digest in generated(text).items() if name in {"front matter", *names}}
     return Card(text, parts, tuple(words(existing, names)) if existing is not None else ())
 

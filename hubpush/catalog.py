@@ -254,11 +254,10 @@ class Release(BaseModel):
 
 
 class Sibling(BaseModel):
-    """What the card of one release says of another one of its family.
+    """What the card of one release says of another one of its family: no more, or each title would change all cards.
 
     Attributes:
         name: Name of the repo, without its owner.
-        title: What people call the model.
         short: What they call it beside its siblings.
         layers: Number of layers, where the family file says it.
         hidden: Hidden size, likewise.
@@ -267,7 +266,6 @@ class Sibling(BaseModel):
     model_config = _FROZEN
 
     name: RepoName
-    title: Text
     short: Text | None = None
     layers: int | None = None
     hidden: int | None = None
@@ -278,7 +276,6 @@ class Sibling(BaseModel):
         sizes = release.config
         return cls(
             name=release.name,
-            title=release.title,
             short=release.short,
             layers=sizes.get("num_hidden_layers"),
             hidden=sizes.get("hidden_size"),

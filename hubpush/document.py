@@ -126,7 +126,8 @@ def preview(document: Document, today: str) -> Preview:
     nothing = Remote(exists=False, is_reachable=False)
     step = planning.plan(nothing, wanted, None, today)
     generated = {**step.generated, README: document.text.encode()}
-    return of_plan(replace(step, generated=generated, words=document.words), nothing, name)
+    shown = of_plan(replace(step, generated=generated, words=document.words), nothing, name)
+    return replace(shown, reason="a first release; no Hub was asked")
 
 
 def _published(published: Manifest, repo_id: str | None) -> Candidate:
@@ -154,8 +155,8 @@ def _converted(
     missing = [name for name, there in (("--repo-id", repo_id), ("--license", said.get("license"))) if not there]
     if missing:
         raise UsageError(
-            f"{' and '.join(missing)}: nothing in the folder says it",
-            hint="say it, or name the release: --family NAME --model NAME",
+            f"the folder does not say {' and '.join(missing)}",
+            hint="give them, or name the release: --family NAME --model NAME",
         )
     recorded = proof.release_of(build, **said)
     facts = recorded.model_dump(exclude_defaults=True, exclude={"name", "title", "source"})

@@ -213,7 +213,10 @@ def _said_of(job: Job, step: planning.Plan) -> tuple[Problem, ...]:
     """
     found = tuple(check_card(client(job), job.repo_id, step.readme))
     if wrong := [one.message for one in found if one.severity == "error"]:
-        raise CardError(f"{job.repo_id}: the Hub would refuse the card: {'; '.join(wrong)}", hint="correct the facts")
+        raise CardError(
+            f"{job.repo_id}: the Hub would refuse the card: {'; '.join(wrong)}",
+            hint="correct it in the family file, or in --license or --language",
+        )
     return found
 
 

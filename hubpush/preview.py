@@ -403,10 +403,10 @@ def _verdict(one: Preview) -> str:
 
 def _diff(one: Preview) -> str:
     if one.before is None:
-        return "<p>New: the Hub serves no card yet.</p>"
+        return "<p>New: there is no card to compare it with.</p>"
     lines = one.diff.split("\n")
     if lines == [""]:
-        return "<p>None: it is the card that the Hub serves.</p>"
+        return "<p>None: it is the card that stands there.</p>"
     kinds = {"+": "plus", "-": "minus", "@": "at"}
     shown = "".join(
         f'<span class="{kinds.get(line[:1], "same")}">{text(line, _LINE) or " "}</span>'

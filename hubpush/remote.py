@@ -307,7 +307,7 @@ def check_card(api: HfApi, repo_id: str, text: str) -> list[metadata.Problem]:
         answer = response.json()
         found = [(kind, one["message"]) for kind in ("error", "warning") for one in answer.get(f"{kind}s", ())]
     return [
-        metadata.Problem("error" if kind == "error" else "warning", "the Hub", message, "correct the family file")
+        metadata.Problem("error" if kind == "error" else "warning", "the Hub", message, card.CORRECT)
         for kind, message in found
     ]
 

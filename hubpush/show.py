@@ -273,8 +273,9 @@ def _show_plans(outcomes: Sequence[Outcome]) -> None:
         put(f"Plan for {outcome.repo_id}{where}: {outcome.tag} ({item.bump or 'tag'}): {outcome.change}")
         if item.exists:
             put(f"  on {item.parent}")
+        kinds = {one.path: one.kind for one in outcome.preview.changes} if outcome.preview is not None else {}
         for path, file in item.adds.items():
-            put(f"  + {path:24} {file.size:>14,}  sha256 {file.sha256}")
+            put(f"  {'~' if kinds.get(path) == 'changed' else '+'} {path:24} {file.size:>14,}  sha256 {file.sha256}")
         for path in item.deletes:
             put(f"  - {path}")
         _put_changed(item.replaced, item.kept)

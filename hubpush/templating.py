@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
-from jinja2 import meta
+from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from hubpush.errors import CardError
@@ -77,6 +77,15 @@ def _require_used(own: Own) -> None:
     """Check that every template has the name of a built-in one, or is used by another."""
     known = set(_built_in())
     used = {name for text in own.values() for name in _referenced(text) if name is not None}
+    blocks = set(_blocks(_built_in()[CARD].read_text(encoding="utf-8")))
+    text = own.get(CARD, "")
+    for name in _blocks(text) if f"!builtin/{CARD}" in _referenced(text) else ():
+        if name not in blocks:
+            near = difflib.get_close_matches(name, blocks, n=1)
+            raise CardError(
+                f"{CARD} has a block {name}, which hubpush's card has not: its text would be lost",
+                hint=f"did you mean {near[0]}?" if near else f"its blocks: {', '.join(sorted(blocks))}",
+            )
     for name in own:
         if name not in known | used:
             near = [one for one in sorted(known) if one.endswith(f"/{name}")] or difflib.get_close_matches(name, known)
@@ -84,6 +93,14 @@ def _require_used(own: Own) -> None:
                 f"nothing uses the template {name}",
                 hint=f"did you mean {near[0]}?" if near else f"name it as one of: {', '.join(sorted(known))}",
             )
+
+
+def _blocks(text: str) -> list[str]:
+    """The blocks of a template that lie in no other."""
+    try:
+        return [one.name for one in _environment(()).parse(text).body if isinstance(one, nodes.Block)]
+    except jinja2.TemplateSyntaxError:
+        return []
 
 
 def _referenced(text: str) -> list[str | None]:
@@ -204,8 +221,11 @@ def regions(values: Mapping[str, Any], own: Own) -> dict[str, str]:
         name, line = getattr(error, "name", None), getattr(error, "lineno", None)
         if line is None:
             name, line = _place(error)
-        where = f"templates/{name or CARD}" + (f", line {line}" if line else "")
-        raise CardError(f"{where}: {error}", hint="correct the template; nothing was pushed") from None
+        where = f"the template {name or CARD}" + (f", line {line}" if line else "")
+        what = f"there is no template {error}" if isinstance(error, jinja2.TemplateNotFound) else str(error)
+        raise CardError(
+            f"{where}: {what}", hint="correct the template; `hubpush card FOLDER --context` prints what it can use"
+        ) from None
     # Halves of characters can be written in a template, and in no file.
     first, *marked = "".join(pieces).encode("utf-8", "replace").decode().split(mark)
     if len(marked) > 2 * _MAX_REGIONS:

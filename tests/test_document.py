@@ -66,7 +66,7 @@ def test_a_link_is_replaced_and_not_followed(folder: Path, tmp_path: Path, run: 
 def test_what_nobody_said_is_asked_for(folder: Path, run: Callable[..., Result], tmp_path: Path) -> None:
     """Without a licence, a repo or a record nothing is written, and the message says what is missing."""
     for arguments, code, word in (
-        ((folder,), 2, "--repo-id and --license"),
+        ((folder,), 2, "does not say --repo-id and --license"),
         ((folder, "--repo-id", "me/mine"), 2, "--license"),
         ((folder, *ME, "--family", "bert-miniatures"), 2, "belong together"),
         ((folder, "--repo-id", "mine", "--license", "mit"), 2, "no repo"),

@@ -114,7 +114,7 @@ def test_one_checkpoint_needs_no_family_file(shop: Workshop, checkpoint: Path) -
     assert shop.published() == ["me/mine"]
     with localhub.serve(shop.hub) as url:
         folder = HfApi(endpoint=url, token="embedded").snapshot_download("me/mine", cache_dir=shop.root / "cache")
-        assert "**Assumed,** because nobody said otherwise: the activation" in (Path(folder) / "README.md").read_text()
+        assert "**Assumed,** not stated by the source: the activation" in (Path(folder) / "README.md").read_text()
         for path in filter(Path.is_file, Path(folder).rglob("*")):
             assert str(checkpoint.parent).encode() not in path.read_bytes(), path.name
     assert "unchanged" in shop.single(checkpoint / "bert_model.ckpt").out

@@ -53,7 +53,7 @@ def test_a_first_release_is_shown_whole(folder: Path) -> None:
         assert change.path in shown
         assert str(change.sha256) in shown
     assert "v1.0.0 (first)" in shown
-    assert "New: the Hub serves no card yet." in shown
+    assert "New: there is no card to compare it with." in shown
 
 
 def test_an_update_shows_what_changes_and_whose_words_stay(folder: Path) -> None:

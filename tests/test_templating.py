@@ -193,10 +193,15 @@ def _wrong_directories(root: Path) -> Iterator[tuple[Path, str]]:
     for name, content, word in (
         ("limits.md.jinja", b"x", "did you mean sections/limits.md.jinja"),
         ("other.md.jinja", b"x", "nothing uses"),
+        (
+            "card.md.jinja",
+            b"{% extends '!builtin/card.md.jinja' %}{% block scorse %}x{% endblock %}",
+            "did you mean scores",
+        ),
         ("card.md.jinja", b"x" * 70_000, "64 KB"),
         ("card.md.jinja", b"\xff\xfe", "UTF-8"),
     ):
-        folder = root / f"{word[:4]}-{name}"
+        folder = root / f"{len(content)}-{name}"
         folder.mkdir()
         (folder / name).write_bytes(content)
         yield folder, word

@@ -331,13 +331,18 @@ def card(
             api = job.client_of(endpoint, embedded=embedded)
             problems += remote.check_card(api, made.candidate.repo_id, made.text)
     if wrong := [one.message for one in problems if one.severity == "error"]:
-        raise CardError(f"the Hub would refuse the card: {'; '.join(wrong)}", hint="correct the facts")
+        raise CardError(
+            f"the Hub would refuse the card: {'; '.join(wrong)}",
+            hint=station.CORRECT,
+        )
     document.write(made, folder)
     page = None
     if preview:
         shown = document.preview(made, today())
         place = (work or default_work()) / "preview" / made.candidate.repo_id.replace("/", "--")
-        page = pages.write(place, made.candidate.family.title, [shown], None)
+        page = pages.write(place, made.candidate.family.title, [shown]).with_name(
+            pages.file_names([shown])[shown.repo_id]
+        )
     if mode is Format.json:
         rows = [dataclasses.asdict(one) for one in problems]
         show.put(json.dumps({"card": str(folder / remote.README), "metadata": rows, "preview": page and str(page)}))
