@@ -76,7 +76,7 @@ def test_a_card_can_extend_the_built_in_one(context: card.Context) -> None:
     own = "{% extends '!builtin/card.md.jinja' %}{% block usage %}{{ super() }}More.{% endblock %}"
     own += "{% block scores %}{% endblock %}{% block limits %}{% endblock %}{% block extra %}Mine.{% endblock %}"
     before, after = _of(context, {}), _of(context, {templating.CARD: own})
-    assert after["usage"] == f"{before['usage']}\nMore."
+    assert after["usage"] == f"{before['usage']}\n\nMore."
     assert (after["limits"], after["extra"]) == ("", "Mine.")
     assert {k: v for k, v in after.items() if k not in ("usage", "limits", "extra", "scores")} == {
         k: v for k, v in before.items() if k not in ("usage", "limits", "extra", "scores")
@@ -323,7 +323,7 @@ def test_rendering_apart_says_what_it_says_here(context: card.Context) -> None:
         encoding="utf-8",
         check=True,
     )
-    assert done.stdout.startswith('{"error": "templates/')
+    assert done.stdout.startswith('{"error": "the template sections/title.md.jinja, line 1')
 
 
 def test_halves_of_characters_do_not_leave_a_template(context: card.Context) -> None:
