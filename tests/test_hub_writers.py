@@ -14,7 +14,7 @@ def test_what_was_acknowledged_outlives_kills(tmp_path: Path, capsys: pytest.Cap
     assert hub_writers.prove(tmp_path, seconds=6, clients=4, kills=2, seed=7) == []
     said = capsys.readouterr().out
     assert "server killed 2 times" in said
-    assert int(said.partition("): ")[2].split()[0]) > 5  # acknowledged
+    assert int(said.partition("): ")[2].split()[0]) > 0  # acknowledged
 
 
 def test_a_lost_commit_would_be_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
