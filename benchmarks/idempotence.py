@@ -75,10 +75,10 @@ def _merge(folder: Path) -> None:
     from huggingface_hub import HfApi
 
     family = folder / "tinies.toml"
-    family.write_text(family.read_text(encoding="utf-8").replace("Tiny A", "Tiny A, renamed"), encoding="utf-8")
+    family.write_text(family.read_text(encoding="utf-8").replace("Small models", "Smaller models"), encoding="utf-8")
     with serve(folder / "hub") as url:
         proposed = _command(folder, url, Variation("propose"), ["--create-pr"])
-        for repo in REPOS:  # the card of each names the other
+        for repo in REPOS:  # the summary stands on every card
             HfApi(endpoint=url, token="embedded").merge_pull_request(repo, 1)  # noqa: S106
         tagged = _command(folder, url, Variation("tag"), ["--create-pr"])
     if proposed[0] or tagged[0]:

@@ -33,11 +33,11 @@ def test_the_card_repeats_what_was_asked(shop: Workshop, checkpoint: Path) -> No
     command = next(line for line in text.splitlines() if line.startswith("hubpush convert-and-upload"))
     asked = "--source checkpoint --repo-id me/mine --license mit --language en --language de"
     assert f"{asked} --activation gelu --uncased" in command
-    assert "The activation: chosen with --activation." in text
+    assert "Source of the activation: chosen with --activation." in text
     assert "language:\n- en\n- de\n" in text
     family = shop.main_job("tiny-b", "--uncased", "--activation", "gelu", "--no-parity", "--dry-run").out
     assert "--org acme tiny-b --activation gelu --uncased" in family
-    assert "The activation: chosen with --activation." in family
+    assert "Source of the activation: chosen with --activation." in family
 
 
 def test_a_family_is_taken_from_a_mirror(shop: Workshop) -> None:
