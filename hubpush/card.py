@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hubpush import catalog, chart, metadata, templating, usage
 from hubpush.architectures import ARCHITECTURES
-from hubpush.catalog import Family, Release, Sibling
+from hubpush.catalog import Family, Release
 from hubpush.errors import CardError
 from hubpush.manifest import Build, Past
 
@@ -133,7 +133,7 @@ def facts(family: Family, release: Release, repo_id: str) -> dict[str, Any]:
     return {
         "repo_id": repo_id,
         "family": {"title": family.title, "summary": family.summary},
-        "siblings": [Sibling.of(one).model_dump(exclude_none=True) for one in family.releases],
+        "siblings": [one.model_dump(exclude_none=True) for one in catalog.siblings(family, release)],
         "release": release.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_SHOWN),
     }
 
@@ -169,7 +169,9 @@ def context(
     batches = build.samples["batches"] if build.samples is not None else []
     architecture = ARCHITECTURES[build.model.architecture]
     layout = next((one for one in architecture.layouts if one.name == build.model.layout), None)
-    siblings = tuple({**Sibling.of(r).model_dump(), "repo_id": f"{owner}/{r.name}"} for r in family.releases)
+    siblings = tuple(
+        {**one.model_dump(), "repo_id": f"{owner}/{one.name}"} for one in catalog.siblings(family, release)
+    )
     image = (pictures(build) if images is None else images).get(CHART)
     shown = build.usage or usage.snippets(build.model, release.language)
     return Context(

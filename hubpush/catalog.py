@@ -253,6 +253,11 @@ class Release(BaseModel):
         return self
 
 
+LISTED = 100
+"""Releases of a family up to which each card lists its siblings. In a larger one a card would grow with the family, and
+each new release would republish all: there the collection lists them, to which the Hub links from every model."""
+
+
 class Sibling(BaseModel):
     """What the card of one release says of another one of its family: no more, or each title would change all cards.
 
@@ -302,6 +307,11 @@ class Family(BaseModel):
     summary: Text
     templates: Text | None = None
     releases: Annotated[tuple[Release, ...], Field(strict=False, min_length=1)]
+
+
+def siblings(family: Family, release: Release) -> tuple[Sibling, ...]:
+    """What the card of a release lists: its family with itself, or itself alone in a family of more than `LISTED`."""
+    return tuple(map(Sibling.of, family.releases if len(family.releases) <= LISTED else (release,)))
 
 
 class Pin(BaseModel):

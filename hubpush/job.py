@@ -138,6 +138,7 @@ class Outcome:
     repo_id: str
     status: Status
     version: str | None = None
+    before: str | None = None
     bump: str | None = None
     commit: str | None = None
     tag: str | None = None
@@ -151,6 +152,7 @@ class Outcome:
     deletes: tuple[str, ...] = ()
     card: str | None = None
     assumed: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     metadata: tuple[Problem, ...] = ()
     yanked: str | None = None
     is_reached: bool = True
@@ -400,6 +402,7 @@ def settled(
         repo_id=repo_id,
         status=status,
         version=found.version,
+        before=_before(found) if bump is not None else found.version,
         bump=bump,
         commit=commit,
         tag=found.tag,
@@ -422,6 +425,7 @@ def planned(
         repo_id=job.repo_id,
         status="planned",
         version=step.version,
+        before=_before(step.manifest),
         bump=step.bump,
         tag=f"v{step.version}",
         parity=_parity_summary(step.manifest.build),
@@ -451,6 +455,7 @@ def amendment(name: str, step: planning.Plan) -> Outcome:
         repo_id=step.repo_id,
         status="planned",
         version=step.version,
+        before=_before(step.manifest),
         bump=step.bump,
         tag=f"v{step.version}",
         parity=_parity_summary(step.manifest.build),
@@ -465,6 +470,11 @@ def failed(name: str, repo_id: str, error: HubpushError, seconds: Mapping[str, f
     problem = {"code": error.exit_code, "message": error.message, "hint": error.hint}
     status: Status = "deferred" if isinstance(error, DeferredError) else "failed"
     return Outcome(name, repo_id, status, seconds=dict(seconds or {}), error=problem)
+
+
+def _before(found: manifest.Manifest) -> str | None:
+    """The version before this one."""
+    return found.history[-2].version if len(found.history) > 1 else None
 
 
 def _parity_summary(build: Build) -> dict[str, Any]:

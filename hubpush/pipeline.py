@@ -52,11 +52,30 @@ if TYPE_CHECKING:
     from hubpush.model import Account
     from hubpush.tokenizer import Vocabulary
 
-Need = Literal["nothing", "held", "proposed", "close", "tag", "card", "build"]
+Need = Literal["nothing", "held", "proposed", "close", "tag", "card", "build", "look"]
+"""What a release needs. `look`: the source's server has another version than the one that is known, and only its bytes
+tell whether it is another source."""
 
 
-def survey(job: Job) -> tuple[Remote, Need]:
-    """Look at the Hub and decide what a release needs. Reads only; imports nothing heavy.
+@dataclass(frozen=True)
+class Survey:
+    """What stands on the Hub, and what a release needs.
+
+    Attributes:
+        remote: What stands there.
+        need: What is to be done.
+        remarks: What a person should know, though it stops nothing.
+    """
+
+    remote: Remote
+    need: Need
+    remarks: tuple[str, ...] = ()
+
+
+def survey(job: Job) -> Survey:
+    """Look at the Hub and at what the source's server says, and decide what a release needs.
+
+    Reads only, no bytes of a source; imports nothing heavy.
 
     Raises:
         HubpushError: The Hub or the source cannot be read.
@@ -72,7 +91,25 @@ def survey(job: Job) -> tuple[Remote, Need]:
     is_held = there.manifest is not None and there.manifest.hold
     if not (options.overwrite or is_held):
         planning.require_untouched(there, job.repo_id, adopt=options.adopt)
-    return there, decide(job, there)
+    need = decide(job, there)
+    if need in ("held", "build") or there.manifest is None:
+        return Survey(there, need)
+    now, has_moved = _watched(job, there.manifest)
+    gone = now.status is not None and 400 <= now.status < 500 and now.status not in (405, 408, 425, 429)
+    remark = f"its source answers {now.status}: nothing can be made again from there"
+    return Survey(there, "look" if has_moved else need, (remark,) if gone else ())
+
+
+def _watched(job: Job, found: manifest.Manifest) -> tuple[source.Served, bool]:
+    """What the source's server says of it, and whether that is another version than the one that is known."""
+    location = job.location()
+    if not (isinstance(location, str) and job.is_pinned_by_hub) or (known := _pin(job, found)) is None:
+        return source.Served(), False
+    recorded = found.build.source
+    tag = known.etag or (recorded.etag if recorded.sha256 == known.sha256 else None)
+    now = source.served(location, job.options.bounds.until)
+    # A mirror calls the same bytes by another name.
+    return now, now.is_another(tag if job.mirror is None else None, known.size)
 
 
 def _looked(job: Job) -> Remote:
@@ -92,7 +129,8 @@ def _looked(job: Job) -> Remote:
 def decide(job: Job, remote: Remote) -> Need:
     """What a release needs, by its inputs: nothing, its tag, a new card from recorded results, or a conversion.
 
-    With a pull request of ours open, what that needs: `proposed` is nothing.
+    With a pull request of ours open, what that needs: `proposed` is nothing. Of a source that is a URL and pinned, only
+    the digest that is known already is looked at.
     """
     need = _decide(job, remote)
     if need in ("build", "card") and (proposal := planning.open_proposal(remote)) is not None:
@@ -141,10 +179,13 @@ def carry(job: Job, tell: Tell) -> Outcome:
 
     try:
         with locked(job.folder, job.release.name, options.bounds, tell):
-            remote, need = survey(job)
+            found = survey(job)
+            if found.need == "look":
+                found = _compared(job, found, telling, seconds)
+            remote, need = found.remote, found.need
             proposal = planning.open_proposal(remote)
-            if (outcome := at_rest(job, remote, need)) is not None:
-                return outcome
+            if (outcome := at_rest(job, found)) is not None:
+                return replace(outcome, seconds=seconds)
             if need == "tag" and remote.manifest is not None and options.dry_run:
                 item = saved.of_tag(remote, job.release.name, job.repo_id)
                 waiting = standing(job, remote, "planned")
@@ -169,7 +210,8 @@ def carry(job: Job, tell: Tell) -> Outcome:
                 write_generated(job, step)
                 said = _said_of(job, step) if options.online else ()
             if options.dry_run:
-                return replace(planned(job, remote, step, seconds, said), memory=peak_memory())
+                outcome = planned(job, remote, step, seconds, said)
+                return replace(outcome, memory=peak_memory(), remarks=found.remarks)
             with _timed("push", job, telling, seconds):
                 published = publish.publish(
                     client(job),
@@ -196,13 +238,39 @@ def carry(job: Job, tell: Tell) -> Outcome:
                 proposal=published.proposal,
                 seconds=seconds,
             )
-            return replace(outcome, memory=peak_memory())
+            return replace(outcome, memory=peak_memory(), remarks=found.remarks)
     except HubpushError as error:
         return failed(job.release.name, job.repo_id, late(error, options.bounds), seconds)
     except OSError as error:
         # What a station does not explain itself: a full disk, a work directory without permission.
         trouble = HubpushError(f"{error}", hint="check the disk, and the permissions of --work")
         return failed(job.release.name, job.repo_id, trouble, seconds)
+
+
+def _compared(job: Job, found: Survey, tell: Tell, seconds: dict[str, float]) -> Survey:
+    """Fetch what the source's server has now, and hold it against the source that is known.
+
+    Raises:
+        SourceError: It is another one: nothing is published of it before a person accepts it.
+    """
+    name, location = job.release.name, str(job.location())
+    known = _pin(job, cast("manifest.Manifest", found.remote.manifest))
+    with _timed("fetch", job, tell, seconds):
+        now = source.fetch_served(
+            *(location, job.work / "downloads"),
+            lambda done, total: tell(name, "fetch", done / total if total else None),
+            until=job.options.bounds.until,
+        )
+    try:
+        source.check(now.name, now.sha256, now.size, known)
+    except SourceError as error:
+        raise SourceError(
+            error.message,
+            hint=f"nothing was converted, and what stands on the Hub stays; if the change is meant, accept it: `hubpush"
+            f" pin {name} --family FILE` (of a shipped family: --lock FILE), review what that writes, and run again",
+        ) from None
+    remark = f"its server calls the same bytes by another name now; `hubpush pin {name}` would record that"
+    return Survey(found.remote, decide(job, found.remote), (*found.remarks, remark))
 
 
 def _said_of(job: Job, step: planning.Plan) -> tuple[Problem, ...]:
@@ -243,8 +311,9 @@ def locked(folder: Path, name: str, bounds: Bounds, tell: Tell) -> Iterator[None
         lock.release()
 
 
-def why(job: Job, remote: Remote, need: Need) -> str | None:
+def why(job: Job, survey: Survey) -> str | None:
     """What makes a release need something, in words."""
+    remote, need = survey.remote, survey.need
     found = remote.manifest
     if found is None:
         if need == "proposed" and (proposal := planning.open_proposal(remote)) is not None:
@@ -267,18 +336,21 @@ def why(job: Job, remote: Remote, need: Need) -> str | None:
         "card": "the facts, the templates or the recorded results of the card changed",
         "tag": f"the tag {found.tag} is missing",
         "held": f"a hold is set: {found.history[-1].change}",
+        "look": "the source's server has another version: the next run looks whether its bytes are others",
     }.get(need)
 
 
-def at_rest(job: Job, remote: Remote, need: Need) -> Outcome | None:
+def at_rest(job: Job, survey: Survey) -> Outcome | None:
     """The outcome of a release that needs nothing; None if there is something to do."""
+    remote, need = survey.remote, survey.need
     if need == "held" or need == "nothing" or (need == "close" and job.options.dry_run):
-        return _previewed(job, remote, standing(job, remote, "held" if need == "held" else "unchanged"))
+        outcome = standing(job, remote, "held" if need == "held" else "unchanged")
+        return _previewed(job, remote, replace(outcome, remarks=survey.remarks))
     if need == "proposed" and (one := planning.open_proposal(remote)) is not None:
         name, repo_id = job.release.name, job.repo_id
         outcome = settled(name, repo_id, one.manifest, "proposed", client(job), one.head, proposal=one.number)
         there = replace(remote, manifest=one.manifest, head=one.head, files=one.files)
-        return _previewed(job, there, outcome)
+        return _previewed(job, there, replace(outcome, remarks=survey.remarks))
     return None
 
 
@@ -547,6 +619,8 @@ def _build(job: Job, remote: Remote, tell: Tell, seconds: dict[str, float]) -> B
             *(job.location(), job.work / "downloads", _pin(job, remote.manifest), fetching, job.texts),
             until=options.bounds.until,
         )
+    if job.mirror is not None:
+        archive = replace(archive, etag=None)  # the mirror's word for it, and the source is watched where it is
     if (earlier := _remembered(job, archive.sha256)) is not None:
         return earlier
     with _timed("fetch", job, tell, seconds):
@@ -640,9 +714,12 @@ def bring(
 
 def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
     """The source's digest as far as it is known without a download."""
+    location = job.location()
     if job.pin is not None:
-        return job.pin.sha256
-    if not isinstance(location := job.location(), str):
+        # On this machine the size costs nothing; of a URL the server is asked (`_watched`).
+        size = None if isinstance(location, str) or not _is_file(location) else source.size_of(location)
+        return job.pin.sha256 if None in (size, job.pin.size) or size == job.pin.size else None
+    if not isinstance(location, str):
         return source.fetch(location, job.work / "downloads", texts=job.texts).sha256
     if not job.is_pinned_by_hub and not _is_still(location, found.build.source, job.options.bounds.until):
         return source.fetch(location, job.work / "downloads", until=job.options.bounds.until).sha256
@@ -651,8 +728,12 @@ def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
 
 def _is_still(url: str, found: manifest.Source, until: float | None) -> bool:
     """Whether a server says, by ETag and size, that it has what was converted."""
-    tag, size = source.version_of(url, until)
-    return tag is not None and tag == found.etag and size in (None, found.size)
+    now = source.served(url, until)
+    return None not in (now.tag, found.etag) and not now.is_another(found.etag, found.size)
+
+
+def _is_file(location: Path | source.Member) -> bool:
+    return isinstance(location, source.Member) or location.is_file()
 
 
 def _pin(job: Job, found: manifest.Manifest | None) -> Pin | None:
@@ -660,7 +741,9 @@ def _pin(job: Job, found: manifest.Manifest | None) -> Pin | None:
     if job.pin is not None or not job.is_pinned_by_hub or found is None:
         return job.pin
     recorded = found.build.source
-    return Pin(sha256=recorded.sha256, size=recorded.size) if recorded.name == _source_name(job) else None
+    if recorded.name != _source_name(job):
+        return None
+    return Pin(sha256=recorded.sha256, size=recorded.size, etag=recorded.etag)
 
 
 def _source_name(job: Job) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from hubpush import __version__, card, metadata, templating
-from hubpush.catalog import Family, Release, Sibling
+from hubpush import __version__, card, catalog, metadata, templating
+from hubpush.catalog import Family, Release
 from hubpush.errors import CardError, DriftError, holds_token
 from hubpush.manifest import NAME, Build, Facts, File, Inputs, Manifest, Past, card_inputs, describe_bytes
 from hubpush.remote import README, TITLE, Proposal, Remote, part_of, read, stands
@@ -75,7 +75,7 @@ class Candidate:
             repo_id=self.repo_id,
             title=self.family.title,
             summary=self.family.summary,
-            siblings=tuple(map(Sibling.of, self.family.releases)),
+            siblings=catalog.siblings(self.family, self.release),
             release=self.release.model_dump(mode="json", exclude_defaults=True, exclude=_PLACES),
             templates=self.templates,
             command=self.command,

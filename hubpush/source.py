@@ -64,7 +64,7 @@ class Archive:
         path: A zip, a directory, or a checkpoint prefix.
         sha256: Digest of the zip; of a directory or prefix, digest over the names and digests of the files used.
         size: Bytes of the zip, or of those files together.
-        etag: What the server called this version, if it did.
+        etag: What the server called this version, if it did: its ETag, or Last-Modified where there is none.
     """
 
     name: str
@@ -320,7 +320,7 @@ def fetch(
         archive = Archive(location.name, location, *_digest(location))
     else:
         archive = _digest_files(location, texts)
-    _check(archive.name, archive.sha256, archive.size, pin)
+    check(archive.name, archive.sha256, archive.size, pin)
     return archive
 
 
@@ -383,7 +383,7 @@ def size_of(location: Location, until: float | None = None) -> int | None:
         return location.size
     if isinstance(location, Path):
         return location.stat().st_size if location.is_file() else 0
-    return version_of(location, until)[1]
+    return served(location, until).size
 
 
 @contextmanager
@@ -629,7 +629,12 @@ def _digest_files(path: Path, texts: Texts) -> Archive:
     return Archive(where.name, where, digest.hexdigest(), size)
 
 
-def _check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
+def check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
+    """Check that a source is the pinned one; without a pin anything is.
+
+    Raises:
+        SourceError: It is not; both digests are in the message.
+    """
     if pin is None:
         return
     if sha256 != pin.sha256 or (pin.size is not None and size != pin.size):
@@ -793,7 +798,7 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress, un
         sha256, size = _digest(target)
         progress(size, size)
         try:
-            _check(display_name(url), sha256, size, pin)
+            check(display_name(url), sha256, size, pin)
         except SourceError:
             # Bytes that are not the pinned ones serve nobody: the next run starts from nothing.
             target.unlink()
@@ -802,8 +807,33 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress, un
     return Archive(display_name(url), target, sha256, size, etag)
 
 
-def version_of(url: str, until: float | None = None) -> tuple[str | None, int | None]:
-    """ETag (or date) and size of what a server has; None for what it does not tell, or when it is not reached.
+@dataclass(frozen=True)
+class Served:
+    """What a server says of a file before any of its bytes: the answer to HEAD.
+
+    Attributes:
+        status: Its status; None when it was not reached.
+        tag: The ETag, or Last-Modified where there is none.
+        size: Its bytes.
+    """
+
+    status: int | None = None
+    tag: str | None = None
+    size: int | None = None
+
+    def is_another(self, tag: str | None, size: int | None) -> bool:
+        """Whether this is another version than the one whose tag and size are known; what is not known is no news."""
+        differs = None not in (tag, self.tag) and _strong(str(tag)) != _strong(str(self.tag))
+        return differs or (None not in (size, self.size) and size != self.size)
+
+
+def _strong(tag: str) -> str:
+    # A server that compresses on the way calls the same bytes weakly the same (RFC 9110, 8.8.1).
+    return tag.removeprefix("W/")
+
+
+def served(url: str, until: float | None = None) -> Served:
+    """What a server has now, without its bytes.
 
     Raises:
         SourceError: It is no URL, or it redirects to a place that is not allowed.
@@ -813,20 +843,29 @@ def version_of(url: str, until: float | None = None) -> tuple[str | None, int | 
     try:
         with _client(until) as client:
             response = _request(client, "HEAD", url, {})
+            response.close()
             if response.status_code != 200:
-                return None, None
+                return Served(response.status_code)
             length = response.headers.get("content-length", "")
             tag = response.headers.get("etag") or response.headers.get("last-modified")
-            return tag, int(length) if length.isdigit() else None
+            return Served(200, tag, int(length) if length.isdigit() else None)
     except httpx2.HTTPError:
-        return None, None
+        return Served()
+
+
+def fetch_served(url: str, downloads: Path, progress: Progress | None = None, *, until: float | None = None) -> Archive:
+    """Bring what a server has now to this machine, beside what is kept of what it had: nothing says what it must be.
+
+    Raises:
+        SourceError: It does not come.
+    """
+    return _download(url, downloads / "served", None, progress or (lambda _done, _total: None), until)
 
 
 def _has_changed(url: str, note: Path, size: int, until: float | None) -> bool:
     """Whether a server says that it has another version than the one that was kept."""
-    known, (tag, length) = _read_note(note), version_of(url, until)
-    kept = known.get("etag") or known.get("validator")
-    return length not in (None, size) or (None not in (tag, kept) and tag != kept)
+    known = _read_note(note)
+    return served(url, until).is_another(known.get("etag") or known.get("validator"), size)
 
 
 def _read_note(note: Path) -> dict[str, str]:
@@ -899,8 +938,8 @@ def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: 
                 f"{display_name(url)} answers {response.status_code}",
                 hint="check the URL in a browser, or take another copy",
             )
-        etag = response.headers.get("etag")
-        strong = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")
+        etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
+        strong = etag if etag and not etag.startswith("W/") else modified
         if strong is not None and not (strong.isascii() and strong.isprintable()):
             strong = None  # it could not be sent back
         resumed = response.status_code == 206
@@ -917,18 +956,21 @@ def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: 
         cap = pin.size if pin is not None and pin.size is not None else _MAX_DOWNLOAD
         if total is not None and total > cap:
             raise SourceError(
-                f"{url} announces {total:,} bytes, but {cap:,} are pinned or allowed", hint="the source has changed"
+                f"{url} announces {total:,} bytes, but {cap:,} are pinned or allowed",
+                hint="the source has changed: if that is meant, `hubpush pin MODEL --family FILE` accepts it",
             )
         if not resumed:
             # In this order: a crash in between must not leave old bytes beside the name of new ones.
             part.unlink(missing_ok=True)
-            note.write_text(json.dumps({"validator": strong, "etag": etag}))
+            note.write_text(json.dumps({"validator": strong, "etag": etag or modified}))
         with part.open("ab" if resumed else "wb") as stream:
             progress(done, total)
             for chunk in response.iter_raw():  # as it arrives: what waits for a full block is lost with the connection
                 done += len(chunk)
                 if done > cap:
-                    raise SourceError(f"{url} sends more than {cap:,} bytes", hint="the source has changed")
+                    raise SourceError(
+                        f"{url} sends more than {cap:,} bytes", hint="the source has changed: see `hubpush pin`"
+                    )
                 stream.write(chunk)
                 progress(done, total)
         return "" if total is None or done == total else "the body ended early"

@@ -35,9 +35,9 @@ from hubpush.source import (
     opened,
     require_space,
     resolve,
+    served,
     size_of,
     unpack,
-    version_of,
 )
 from tests.checkpoints import zip_release
 
@@ -415,7 +415,7 @@ def test_a_proxy_that_cannot_be_used_is_named(
 ) -> None:
     """What the environment says of proxies is an error of the source that names the variables, for every request."""
     monkeypatch.setenv("ALL_PROXY", proxy)
-    for ask in (partial(fetch, "https://example.org/a.zip", tmp_path), partial(version_of, "https://example.org/")):
+    for ask in (partial(fetch, "https://example.org/a.zip", tmp_path), partial(served, "https://example.org/")):
         with pytest.raises(SourceError, match=f"the proxy .*{why}") as caught:
             ask()
         assert "HTTPS_PROXY" in caught.value.hint
