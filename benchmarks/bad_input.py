@@ -231,7 +231,7 @@ def tried(folder: Path) -> Iterator[Room]:
     from hubpush.localhub import serve
     from hubpush.localhub.faults import Plan
     from tests import checkpoints
-    from tests.test_source import Server, _handler
+    from tests.servers import Server, _handler
 
     checkpoints.write_release(folder / "release")
     for name in ("sandbox/home", "sandbox/tmp", "sandbox/room"):
@@ -842,7 +842,7 @@ def _configs() -> Iterator[Case]:
 
 def _downloads() -> Iterator[Case]:
     """A server that misbehaves; one that changed is held to the lock of a family."""
-    from tests.test_source import Reply
+    from tests.servers import Reply
 
     def whole(room: Room) -> bytes:
         from tests.checkpoints import zip_release

@@ -1,12 +1,15 @@
 """Laws of the whole path of one release, from its source to the Hub."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import hubpush
 from hubpush import cli, job, localhub, manifest, pipeline, planning, saved, source
 from hubpush.catalog import Release
 from tests import checkpoints
+from tests.servers import Reply, Server, serving
 from tests.workshop import Workshop, edit, heads, imports
 
 
@@ -404,3 +408,113 @@ def test_a_disk_error_ends_one_release_alone(shop: Workshop, monkeypatch: pytest
     assert result.code == 1
     assert "tiny-a: [Errno 28] No space left on device" in result.err
     assert shop.published() == ["acme/tiny-b"]
+
+
+# Watching the source -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mirror(shop: Workshop) -> Iterator[Server]:
+    """A server of the family's archives, which the family file names; published from there."""
+    with serving() as server:
+        for name in ("tiny-a.zip", "tiny-b.zip"):
+            server.serve(f"/{name}", Reply((shop.root / name).read_bytes()))
+            edit(shop.family, f'"{name}"', f'"{server.url}/{name}"')
+        (shop.root / "tinies.lock.json").unlink(missing_ok=True)
+        assert shop.main_job("--no-parity").code == 0
+        server.forget()
+        yield server
+
+
+def _methods(server: Server) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for method, path, _, _ in server.seen:
+        found.setdefault(path.strip("/"), []).append(method)
+    return found
+
+
+def test_a_source_that_is_the_same_is_asked_for_its_head_alone(mirror: Server, shop: Workshop) -> None:
+    """A run that finds nothing to do sends one HEAD for each source and takes no bytes, on a new machine too."""
+    shutil.rmtree(shop.root / "work")
+    assert shop.main_job().out.count("unchanged") == 0  # parity is asked for now, and was not run
+    mirror.forget()
+    assert shop.main_job().out.count("unchanged") == 2
+    assert _methods(mirror) == {"tiny-a.zip": ["HEAD"], "tiny-b.zip": ["HEAD"]}
+
+
+def test_another_name_for_the_same_bytes_changes_nothing(mirror: Server, shop: Workshop) -> None:
+    """A new ETag has the bytes looked at, once on this machine; when they are the same, nothing is published."""
+    mirror.serve("/tiny-a.zip", Reply((shop.root / "tiny-a.zip").read_bytes(), etag='"2"'))
+    before = heads(shop.hub)
+    result = shop.main_job("--no-parity")
+    assert result.code == 0
+    assert result.out.count("unchanged") == 2
+    assert "tiny-a: its server calls the same bytes by another name now" in result.err
+    assert _methods(mirror)["tiny-a.zip"].count("GET") == 1
+    mirror.forget()
+    assert shop.main_job("--no-parity").code == 0
+    assert "GET" not in _methods(mirror)["tiny-a.zip"]
+    assert heads(shop.hub) == before
+
+
+@pytest.mark.parametrize("etag", ['"1"', '"2"', None])
+def test_a_source_that_changed_fails_closed(mirror: Server, shop: Workshop, etag: str | None) -> None:
+    """Other bytes behind a URL: an error with both digests for that model; `pin` accepts them as a major version.
+
+    The rest of the family is published, what stands on the Hub stays. Of a server that says nothing of versions the
+    size tells.
+    """
+    old = source.file_sha256(shop.root / "tiny-a.zip")
+    other = (shop.root / "tiny-b.zip").read_bytes() if etag else _padded(shop.root / "tiny-b.zip")
+    new = hashlib.sha256(other).hexdigest()
+    mirror.serve("/tiny-a.zip", Reply(other, etag=etag))
+    edit(shop.family, 'title = "Tiny B"', 'title = "Tiny B, renamed"')
+    before = heads(shop.hub)
+    for _ in range(2):
+        result = shop.main_job("--no-parity", "--json")
+        assert result.code == 11
+        rows = {row["name"]: row for row in json.loads(result.out)["releases"]}
+        assert rows["tiny-b"]["status"] in ("published", "unchanged")
+        assert old in rows["tiny-a"]["error"]["message"]
+        assert new in rows["tiny-a"]["error"]["message"]
+        assert "hubpush pin tiny-a" in rows["tiny-a"]["error"]["hint"]
+    after = heads(shop.hub)
+    assert after["acme/tiny-a"] == before["acme/tiny-a"]
+    assert after["acme/tiny-b"] != before["acme/tiny-b"]
+    assert shop.run("pin", "tiny-a", "--family", shop.family, "--work", shop.root / "work").code == 0
+    rows = {row["name"]: row for row in json.loads(shop.main_job("--no-parity", "--json").out)["releases"]}
+    assert (rows["tiny-a"]["before"], rows["tiny-a"]["version"], rows["tiny-a"]["bump"]) == ("1.0.0", "2.0.0", "major")
+    assert rows["tiny-b"]["status"] == "unchanged"
+
+
+def _padded(path: Path) -> bytes:
+    """An archive with a comment: the same files, one byte more."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(path, folder))
+        with zipfile.ZipFile(copy, "a") as archive:
+            archive.comment = b"!"
+        return copy.read_bytes()
+
+
+def test_a_source_that_is_gone_is_told_and_stops_nothing(mirror: Server, shop: Workshop) -> None:
+    """A 404 is a remark on the release that stands published; a server that does not answer is not even that."""
+    mirror.serve("/tiny-a.zip", Reply(b"", status=404))
+    mirror.serve("/tiny-b.zip", Reply(b"", status=503))
+    result = shop.main_job("--no-parity", "--json")
+    assert result.code == 0
+    rows = {row["name"]: row for row in json.loads(result.out)["releases"]}
+    assert rows["tiny-a"]["remarks"] == ["its source answers 404: nothing can be made again from there"]
+    assert rows["tiny-b"]["remarks"] == []
+    assert {row["status"] for row in rows.values()} == {"unchanged"}
+
+
+def test_status_tells_of_a_source_that_moved_without_its_bytes(mirror: Server, shop: Workshop) -> None:
+    """`status` asks a server for its HEAD alone, and says that the next run looks at the bytes."""
+    assert shop.main_job().code == 0
+    mirror.serve("/tiny-a.zip", Reply((shop.root / "tiny-a.zip").read_bytes(), etag='"2"'))
+    given = ("--family", shop.family, "--org", "acme", *shop.places())
+    rows = {row["name"]: row for row in json.loads(shop.run("status", *given, "--json").out)}
+    assert rows["tiny-a"]["state"] == "outdated"
+    assert "another version" in rows["tiny-a"]["reason"]
+    assert rows["tiny-b"]["state"] == "up-to-date"
+    assert all("GET" not in methods for methods in _methods(mirror).values())
