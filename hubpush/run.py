@@ -234,15 +234,15 @@ def hub(target: str | None, *, make: bool = True) -> Iterator[tuple[str | None, 
 def _surveyed(job: Job) -> Outcome | Need:
     """The outcome of a release that needs nothing, or whose push would be refused; else what it needs."""
     try:
-        remote, need = survey(job)
-        if (outcome := at_rest(job, remote, need)) is not None:
+        found = survey(job)
+        if (outcome := at_rest(job, found)) is not None:
             return outcome
         card.check_facts(job.release)
         if not job.options.dry_run:
             rights.check_rights(
                 client(job),
                 job.repo_id,
-                remote,
+                found.remote,
                 embedded=job.embedded,
                 create_pr=job.options.create_pr,
             )
@@ -250,7 +250,7 @@ def _surveyed(job: Job) -> Outcome | Need:
         return _failed(job, late(error, job.options.bounds))
     except OSError as error:  # a path that the system refuses concerns this release alone
         return _failed(job, SourceError(f"{error}", hint="check the path and the permissions of the source"))
-    return need
+    return found.need
 
 
 def _failed(job: Job, error: HubpushError) -> Outcome:
@@ -334,10 +334,10 @@ def _standing(job: Job) -> Standing:
         # Drift is what is asked for here, so it is nothing to stop at.
         asking = replace(job, options=replace(job.options, overwrite=True, create_pr=True))
         try:
-            remote, need = survey(asking)
+            looked = survey(asking)
         except HubRefusedError:  # without a token of a person nobody's requests can be looked for
-            remote, need = survey(replace(asking, options=replace(asking.options, create_pr=False)))
-        reason = why(job, remote, need)
+            looked = survey(replace(asking, options=replace(asking.options, create_pr=False)))
+        remote, need, reason = looked.remote, looked.need, why(job, looked)
     except HubpushError as error:
         return Standing(job.release.name, job.repo_id, "unknown", None, redact(error.message), error.exit_code)
     found = remote.manifest

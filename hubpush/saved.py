@@ -6,7 +6,7 @@ converted files. So a plan can be read by people, and moved to another machine t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -167,6 +167,37 @@ def load(path: Path) -> Saved:
         raise UsageError(
             f"{path} is no plan of this version of hubpush: {where}: {first['msg']}", hint="write it anew with --plan"
         ) from None
+
+
+def require_within(plan: Saved, org: str | None, models: Sequence[str]) -> None:
+    """Check that a plan is for nothing but these repos: who pushes may trust less than who planned.
+
+    Args:
+        plan: The plan.
+        org: The only owner; None for any.
+        models: The only names; none for any.
+
+    Raises:
+        UsageError: Names without an owner.
+        DriftError: It is for something else.
+    """
+    if org is None:
+        if models:
+            raise UsageError("MODEL beside --apply needs --org too", hint="--org my-org my-bert")
+        return
+    allowed = {f"{org}/{name}".lower() for name in models}
+    others = [
+        one.repo_id
+        for one in plan.releases
+        if one.repo_id.partition("/")[0] != org or (allowed and one.repo_id.lower() not in allowed)
+    ]
+    if plan.collection is not None and plan.collection.owner != org:
+        others.append(plan.collection.label)
+    if others:
+        raise DriftError(
+            f"the plan is for {', '.join(others[:5])} too, which it was not to be",
+            hint="nothing was pushed; plan again",
+        )
 
 
 def following(item: Item, folder: Path) -> Next:

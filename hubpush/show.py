@@ -130,6 +130,9 @@ def summary(
     for sentence in dict.fromkeys(s for o in outcomes for s in o.assumed):
         say(f"Assumed: {sentence}")
     for outcome in outcomes:
+        for sentence in outcome.remarks:
+            say(f"Note: {outcome.name}: {sentence}")
+    for outcome in outcomes:
         for known in (outcome.parity or {}).get("known", ()):
             say(f"Known to differ: {outcome.name} from {known}; the card says why, and by how much")
     for outcome in outcomes:

@@ -42,6 +42,7 @@ from hubpush.cli.options import (
     facts_of,
     mode_of,
     references_of,
+    telling,
 )
 from hubpush.errors import UsageError, redact
 from hubpush.show import Format
@@ -70,6 +71,7 @@ class Bumps(StrEnum):
         "hubpush convert-and-upload --org my-org --plan plan.json    # build all, push nothing",
         "hubpush convert-and-upload --org my-org --templates ./mine  # cards with sections of your own",
         "hubpush convert-and-upload --apply plan.json                # push exactly that",
+        "hubpush convert-and-upload --apply plan.json --org my-org my-bert    # and nothing but my-org/my-bert",
         "hubpush convert-and-upload --org my-org --max-bump patch --max-changes 5    # unattended",
         "hubpush convert-and-upload --source ./model.ckpt-1000 --repo-id me/my-bert --license apache-2.0",
         "hubpush convert-and-upload --source ./out/model.ckpt-343 --config ./base/bert_config.json \\",
@@ -121,7 +123,8 @@ def convert_and_upload(
         typer.Option(
             "--apply",
             metavar="FILE",
-            help="Push exactly what a plan says; a repo that changed since is refused. With its --work.",
+            help="Push exactly what a plan says; a repo that changed since is refused. With its --work. With --org and"
+            " MODEL, a plan for any other repo is refused too.",
         ),
     ] = None,
     create_pr: Annotated[
@@ -181,7 +184,7 @@ def convert_and_upload(
     work = work or default_work()
     if apply is not None:
         _require_alone(ctx)
-        _apply(apply, work, hub, bounds, mode)
+        _apply(apply, work, hub, bounds, mode, org, models or ())
         return
     if no_parity and force:
         raise UsageError("--force pushes a failed parity, --no-parity runs none", hint="give one of the two")
@@ -278,7 +281,7 @@ def convert_and_upload(
 
 def _require_alone(ctx: typer.Context) -> None:
     """Check that nothing is said beside `--apply` that was decided when the plan was made."""
-    takes = {"apply", "work", "hub", "deadline", "output", "as_json", "quiet"}
+    takes = {"apply", "org", "models", "work", "hub", "deadline", "output", "as_json", "quiet"}
     named = {one.name: one.opts[0] if one.opts[0].startswith("-") else "MODEL" for one in ctx.command.params}
     said = [
         named.get(name, name)
@@ -291,10 +294,13 @@ def _require_alone(ctx: typer.Context) -> None:
         )
 
 
-def _apply(path: Path, work: Path, hub: str | None, bounds: Bounds, mode: Format) -> None:
+def _apply(
+    path: Path, work: Path, hub: str | None, bounds: Bounds, mode: Format, org: str | None, models: Sequence[str]
+) -> None:
     from hubpush import job, run, saved
 
     plan = saved.load(path)
+    saved.require_within(plan, org, models)
     with (
         run.hub(hub) as (endpoint, embedded),
         show.progress([item.name for item in plan.releases], quiet=mode is Format.quiet) as (tell, done),
@@ -395,6 +401,55 @@ def status(
     codes = {one.code for one in found if one.code}
     if codes:
         raise typer.Exit(codes.pop() if len(codes) == 1 else 1)
+
+
+@app.command(
+    "matrix",
+    short_help="The changed releases, as a matrix of GitHub Actions.",
+    epilog=examples(
+        "hubpush matrix --org my-org",
+        "hubpush matrix --org my-org --family mine.toml --shards 8 --max-changes 50",
+        "hubpush matrix --org my-org --all          # all that is published, for a proof of every version",
+    ),
+)
+def show_matrix(
+    org: OrgOption = None,
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Globs; all releases without.")] = None,
+    family: FamilyOption = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="DIR|URL|ZIP", help="The mirror that the main job is given, if it is.")
+    ] = None,
+    hub: HubOption = None,
+    lock: LockOption = None,
+    templates: TemplatesOption = None,
+    no_parity: Annotated[bool, typer.Option("--no-parity", help="As the main job is given it.")] = False,
+    references: ReferencesOption = "graph,tokenizer",
+    shards: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Jobs at most, even in bytes.")] = 4,
+    max_changes: Annotated[
+        int | None, typer.Option("--max-changes", metavar="N", min=0, help="Refuse if more repos would change.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that is published, whether it changed or not, for `hubpush verify`.")
+    ] = False,
+    work: WorkOption = None,
+) -> None:
+    """Print the releases of which a run would do something, in shares that are even in bytes: one line of JSON.
+
+    Reads only. Each share is a job: {"include": [{"shard", "models", "repos", "bytes"}]}, empty where nothing changed.
+    """
+    from hubpush import job, matrix, run
+
+    work = work or default_work()
+    options = job.Options(max_changes=max_changes, prove=not no_parity, references=references_of(references))
+    mirror = run.local_mirror(source, work, telling(quiet=False))
+    name = family or job.DEFAULT_FAMILY
+    todo = job.of_family(name, models or (), _owner(org), mirror, None, None, work, options, lock, templates)
+    with run.hub(hub, make=False) as (endpoint, embedded):
+        todo = [dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo]
+        found = matrix.published(todo) if everything else matrix.changed(todo)
+    for one in found:
+        show.say(f"{one.name}: {redact(one.reason)}")
+    show.put(matrix.to_json(matrix.shares(found, shards)))
 
 
 @app.command(
