@@ -122,7 +122,7 @@ def _size(job: Job) -> int:
 
 
 def shares(found: Sequence[Todo], count: int) -> list[list[Todo]]:
-    """Releases in at most so many shares, as even in bytes as a greedy division gets them (each at most a third off).
+    """Releases in at most so many shares, as even in bytes as a greedy division gets them.
 
     The largest go first, each to the share that has least (R. L. Graham, Bounds on Multiprocessing Timing Anomalies,
     1969). In a share, and among shares, the order is the family's.

@@ -29,6 +29,7 @@ from hubpush.catalog import (
     write_lock,
 )
 from hubpush.errors import CatalogError, UsageError
+from tests import records
 
 HEAD = 'format = 1\nname = "few"\ntitle = "Few"\nsummary = "A few."\n'
 RELEASE = '[[releases]]\nname = "{}"\ntitle = "T"\nsource = "a.zip"\nlicense = "mit"\n'
@@ -536,3 +537,12 @@ def test_a_label_file_of_another_form_is_refused(tmp_path: Path, text: str | Non
     with pytest.raises(UsageError, match=r"labels\.txt") as caught:
         read_labels(tmp_path / "labels.txt")
     assert "one label a line" in caught.value.message + caught.value.hint
+
+
+def test_a_large_family_is_not_listed_on_each_card() -> None:
+    """Up to 100 releases each card lists them all; in a larger family its own alone, so it never grows with it."""
+    for count, listed in ((1, 1), (100, 100), (101, 1), (1000, 1)):
+        family = records.family(count)
+        found = catalog.siblings(family, family.releases[0])
+        assert len(found) == listed
+        assert found[0].name == "tiny-0"
