@@ -101,8 +101,7 @@ def test_a_plan_is_for_the_hub_that_it_was_made_for(shop: Workshop, monkeypatch:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--org", "acme"], "--org belong"),
-        (["tiny-a"], "MODEL belong"),
+        (["--family", "mine.toml"], "--family belong"),
         (["--dry-run", "--overwrite"], "--dry-run, --overwrite"),
         (["--max-bump", "patch", "--max-changes", "0", "--license", "mit"], "--max-bump, --max-changes, --license"),
     ],
