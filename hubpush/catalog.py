@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubpush.architectures import ARCHITECTURES, Activation
-from hubpush.errors import CatalogError, UsageError
+from hubpush.errors import CatalogError, Mistake, UsageError
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -366,11 +366,15 @@ def load(path: Path) -> tuple[Family, Lock]:
     try:
         data = tomllib.loads(raw)
     except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"{path} is not TOML: {error}", hint="correct the file at the place named") from None
+        named = re.search(r"\(at line ([0-9]{1,9}),", str(error))
+        line = int(named[1]) if named else raw.rstrip().count("\n") + 1  # at end of document
+        mistakes = (Mistake(path, line, f"not TOML: {error}"),)
+        hint = "correct the file at the place named"
+        raise CatalogError(f"{path} is not TOML: {error}", hint=hint, mistakes=mistakes) from None
     except RecursionError:
-        raise CatalogError(f"{path} is nested like no family file", hint="correct its lists and tables") from None
+        raise _at(path, "is nested like no family file", "correct its lists and tables") from None
     except ValueError:  # int()'s own
-        raise CatalogError(f"{path} has a number of thousands of digits", hint="correct the number") from None
+        raise _at(path, "has a number of thousands of digits", "correct the number") from None
     defaults = data.pop("defaults", {})
     releases = data.get("releases")
     if not isinstance(releases, list):
@@ -397,6 +401,7 @@ def load(path: Path) -> tuple[Family, Lock]:
         raise CatalogError(
             f"{path} has {len(problems)} mistake{'s' * (len(problems) > 1)}:{lines}",
             hint="the keys are described in docs/family-files.md; `hubpush catalog FILE` checks the file again",
+            mistakes=_placed(path, raw, problems),
         )
     return family, load_lock(path.with_suffix(".lock.json"))
 
@@ -412,8 +417,12 @@ def load_lock(path: Path) -> Lock:
     try:
         return Lock.model_validate_json(_read(path, "lock"), strict=False)
     except ValidationError as error:
-        lines = "".join(f"\n  {key}: {text}" for key, text in _explain(error, [], {}).items())
-        raise CatalogError(f"{path} is not a lock file:{lines}", hint="restore it from version control") from None
+        found = _explain(error, [], {})
+        lines = "".join(f"\n  {key}: {text}" for key, text in found.items())
+        named = re.search(r" at line ([0-9]{1,9}) column ", lines)  # of JSON that is none
+        mistakes = tuple(Mistake(path, int(named[1]) if named else None, f"{k}: {t}") for k, t in found.items())
+        hint = "restore it from version control"
+        raise CatalogError(f"{path} is not a lock file:{lines}", hint=hint, mistakes=mistakes) from None
 
 
 def write_lock(path: Path, lock: Lock) -> None:
@@ -504,14 +513,63 @@ def _is_json(text: str) -> bool:
 def _read(path: Path, what: str) -> str:
     try:
         if not path.is_file() and path.exists() and not path.is_dir():
-            raise CatalogError(f"{path} is no ordinary file", hint=f"is this the {what}?")
+            raise _at(path, "is no ordinary file", f"is this the {what}?")
         if path.stat().st_size > _MAX_FILE:
-            raise CatalogError(f"{path} is larger than {_MAX_FILE >> 20} MiB", hint=f"is this the {what}?")
+            raise _at(path, f"is larger than {_MAX_FILE >> 20} MiB", f"is this the {what}?")
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise CatalogError(f"the {what} {path} cannot be read: {error.strerror}", hint="check the path") from None
+        mistakes = (Mistake(path, None, f"cannot be read: {error.strerror}"),)
+        message = f"the {what} {path} cannot be read: {error.strerror}"
+        raise CatalogError(message, hint="check the path", mistakes=mistakes) from None
     except UnicodeDecodeError as error:
-        raise CatalogError(f"{path} is not UTF-8 (byte {error.start})", hint="save the file as UTF-8") from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise _at(path, f"is not UTF-8 (byte {error.start})", "save the file as UTF-8", line) from None
+
+
+def _at(path: Path, what: str, hint: str, line: int | None = None) -> CatalogError:
+    return CatalogError(f"{path} {what}", hint=hint, mistakes=(Mistake(path, line, what),))
+
+
+def _placed(path: Path, raw: str, problems: Mapping[str, str]) -> tuple[Mistake, ...]:
+    """Mistakes with the line of their key; where the key is not there, of the table that it belongs in."""
+    lines, found = _lines(raw), []
+    for key, text in problems.items():
+        at = key
+        while at and at not in lines:
+            at = at[: max(at.rfind("."), at.rfind("["), 0)]
+        found.append(Mistake(path, lines.get(at, 1), f"{key}: {text}"))
+    return tuple(sorted(found, key=lambda one: one.line or 0))
+
+
+# What may hold what looks like a key, and is none.
+_STRINGS = re.compile(
+    r'"""(?:\\.|[^\\])*?"""|' + r"'''.*?'''|" + r'"(?:\\.|[^"\\\n])*"|' + r"'[^'\n]*'|#[^\n]*", re.DOTALL
+)
+
+
+def _lines(raw: str) -> dict[str, int]:
+    """The lines of tables and bare keys of a TOML file that was parsed, by the names that `_explain` gives them."""
+    plain = _STRINGS.sub(lambda found: "\n" * found[0].count("\n"), raw)
+    lines: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(plain.split("\n"), 1):
+        if (header := re.fullmatch(r"\s*(\[\[?)\s*([\w.-]+)\s*\]\]?\s*", line)) is not None:
+            table = ""
+            parts = header[2].split(".")
+            for n, part in enumerate(parts):
+                table = f"{table}.{part}".lstrip(".")
+                if header[1] == "[[" and n == len(parts) - 1:
+                    counts[table] = counts.get(table, 0) + 1
+                if table in counts:
+                    table += f"[{counts[table] - 1}]"
+                lines.setdefault(table, number)
+        elif (key := re.match(r"\s*([\w-]+(?:\.[\w-]+)*)\s*=", line)) is not None:
+            at = table
+            for part in key[1].split("."):
+                at = f"{at}.{part}".lstrip(".")
+                lines.setdefault(at, number)
+    return lines
 
 
 def _explain(error: ValidationError, releases: list[Any], defaults: object) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from dataclasses import dataclass
+from pathlib import Path
 
 
 class HubpushError(Exception):
@@ -39,10 +42,36 @@ class UsageError(HubpushError):
     exit_code = 2
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake in a file that a person wrote.
+
+    Attributes:
+        file: The file, as the person named it.
+        line: Its line, from 1; None where none is at fault.
+        message: What is wrong there.
+    """
+
+    file: Path
+    line: int | None
+    message: str
+
+
 class CatalogError(HubpushError):
-    """A family file or lock does not say what it must."""
+    """A family file or lock does not say what it must.
+
+    Attributes:
+        mistakes: Where, as far as it is known.
+    """
 
     exit_code = 10
+
+    def __init__(self, message: str, *, hint: str, mistakes: tuple[Mistake, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.mistakes = mistakes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (functools.partial(CatalogError, hint=self.hint, mistakes=self.mistakes), (self.message,))
 
 
 class SourceError(HubpushError):

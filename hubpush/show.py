@@ -8,20 +8,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hubpush.errors import redact
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from hubpush.errors import Mistake
     from hubpush.job import Outcome, Page, Tell
     from hubpush.metadata import Problem
     from hubpush.planning import Plan
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 _NARROWEST = 10
 _VALUE = 160  # characters of a value that are shown
 _DIFF = 200  # lines
+_FEW = 6  # names that are listed
+ANNOTATIONS = 10
+"""How many errors, and how many warnings, GitHub shows for a step."""
 
 
 class Format(StrEnum):
@@ -44,12 +49,93 @@ class Format(StrEnum):
 
 def put(text: str) -> None:
     """Print data on stdout, at once: who reads it may be waiting, or gone."""
-    print(text, flush=True)
+    print(_without_commands(text), flush=True)
 
 
 def say(text: str) -> None:
     """Talk to the person, on stderr. Names come from files: what would move the cursor is shown instead of sent."""
-    print("\n".join(_printable(line) for line in text.split("\n")), file=sys.stderr, flush=True)
+    lines = "\n".join(_printable(line) for line in text.split("\n"))
+    print(_without_commands(lines), file=sys.stderr, flush=True)
+
+
+# GitHub Actions
+
+
+def annotate(
+    level: Literal["error", "warning"],
+    message: str,
+    *,
+    title: str | None = None,
+    file: Path | None = None,
+    line: int | None = None,
+) -> None:
+    """Have GitHub Actions show a message at a run, and at a line of a file of the repository; nothing elsewhere.
+
+    It is a workflow command, which the runner reads from stderr too; the escapes are those that it takes back
+    (actions/runner, ActionCommand.cs).
+
+    Args:
+        level: How bad it is. GitHub shows 10 of each for a step.
+        message: What it says.
+        title: What stands above it.
+        file: The file; one that is not in the checked-out repository is named in the message instead.
+        line: Its line, from 1.
+    """
+    if not _in_actions():
+        return
+    place = None if file is None else _in_workspace(file)
+    if place is None and file is not None:
+        message = f"{file}{'' if line is None else f':{line}'}: {message}"
+    given = {"file": place, "line": None if place is None else line, "title": (title or "").strip()}
+    properties = ",".join(f"{name}={_property(str(value))}" for name, value in given.items() if value)
+    text = _data("\n".join(_printable(one) for one in redact(message).split("\n")))
+    print(f"::{level}{' ' * bool(properties)}{properties}::{text}", file=sys.stderr, flush=True)
+
+
+def mistakes(found: Sequence[Mistake]) -> None:
+    """Annotate the lines of a file that hold mistakes, as many as GitHub shows."""
+    for one in found[:ANNOTATIONS]:
+        annotate("error", one.message, title="Family file", file=one.file, line=one.line)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(_printable(redact(text))).replace(":", "%3A").replace(",", "%2C")
+
+
+def _in_actions() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def _in_workspace(file: Path) -> str | None:
+    """The path of a file in the checked-out repository, if it lies there."""
+    root = os.environ.get("GITHUB_WORKSPACE")
+    try:
+        return file.resolve().relative_to(Path(root).resolve()).as_posix() if root else None
+    except (OSError, ValueError):
+        return None
+
+
+def _without_commands(text: str) -> str:
+    """Text in which the runner of GitHub Actions finds no workflow command, where it reads what is printed.
+
+    It takes a line that begins with `::` behind white space, and one with `##[` anywhere. Titles and messages come
+    from files of strangers, and a command in them would be theirs.
+    """
+    if not _in_actions() or ("::" not in text and "##[" not in text):
+        return text
+    return "".join(_without_command(line) for line in re.split(r"([\r\n])", text))
+
+
+def _without_command(line: str) -> str:
+    start = line.lstrip()
+    if start.startswith("::"):
+        line = line.replace("::", r"\x3a:", 1)
+    # In JSON the same character, written otherwise: who reads it gets the same value.
+    return line.replace("##[", r"##\u005b" if start[:1] in ("{", "[") else r"##\x5b")
 
 
 def _printable(text: str) -> str:
@@ -249,6 +335,71 @@ def verification(found: Mapping[str, Any], mode: Format) -> None:
     if found["recorded"] != "pass":
         say(f"Recorded when it was published: parity {found['recorded']}")
     put(f"{found['repo_id']} v{found['version']} at {found['commit'][:12]}: {found['verdict']}")
+
+
+def reproof(found: Mapping[str, Any], mode: Format) -> None:
+    """What became of every published version of a family: a row each, then what differs or failed, in full."""
+    if mode is Format.json:
+        put(json.dumps(found))
+        return
+    versions = found["versions"]
+    bad = [one for one in versions if one["verdict"] != "same"]
+    if mode is Format.quiet:
+        for one in bad:
+            put(_version(one))
+        return
+    rows = [
+        {
+            "release": one["name"],
+            "version": one["version"] and f"v{one['version']}",
+            "verdict": one["verdict"] if one["verdict"] == "same" else one["verdict"].upper(),
+            "first difference, or the reason": _first(one),
+            "seconds": f"{one['seconds']:.1f}",
+        }
+        for one in versions
+    ]
+    table(rows, Format.human)
+    for why, names in _grouped((why, one) for one in versions for why in one["skipped"]):
+        say(f"Not compared: {why}: {names}")
+    for one in bad:
+        say(f"\n{_version(one)}: {one['verdict']}")
+        for row in one["findings"]:
+            if not row["same"]:
+                say(f"  {row['what']}: recorded {row['expected']}, found {row['found']}")
+        if one["error"]:
+            say(f"  Error: {redact(one['error']['message'])}\n  Hint: {redact(one['error']['hint'])}")
+        if one["verdict"] == "different" and one["moved"]:
+            say(f"  Since it was proven: {', '.join(one['moved'])}")
+    for repo_id in found["absent"]:
+        say(f"Not published: {repo_id}")
+    libraries = ", ".join(f"{name} {version}" for name, version in found["libraries"].items())
+    same, loads = len(versions) - len(bad), found["loads"]
+    put(
+        f"{same} of {len(versions)} versions the same; models loaded: {loads}"
+        + (f"\nLibraries: {libraries}" if libraries else "")
+    )
+
+
+def _version(one: Mapping[str, Any]) -> str:
+    return f"{one['name']} v{one['version']}" if one["version"] else str(one["name"])
+
+
+def _first(one: Mapping[str, Any]) -> str | None:
+    """What differs first of a version, or why it is not known."""
+    if one["error"]:
+        text = redact(str(one["error"]["message"])).split("\n")[0]
+    else:
+        text = next((f"{row['what']}: {row['found']}" for row in one["findings"] if not row["same"]), "")
+    return (text if len(text) <= _VALUE // 2 else text[: _VALUE // 2 - 1] + "…") or None
+
+
+def _grouped(found: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, str]]:
+    """Reasons and the versions that they hold for; of many their number."""
+    by_reason: dict[str, list[str]] = {}
+    for why, one in found:
+        by_reason.setdefault(why, []).append(_version(one))
+    for why, names in by_reason.items():
+        yield why, ", ".join(names) if len(names) <= _FEW else f"{len(names):,} versions"
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
