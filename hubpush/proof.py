@@ -6,7 +6,6 @@ need no TensorFlow, and only the whole proof needs the checkpoint.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,7 +67,7 @@ class Verification:
 
 
 def verify(
-    api: HfApi, repo_id: str, revision: str | None, cache: Path, *, digests_only: bool = False
+    api: HfApi, repo_id: str, revision: str | None, cache: Path, *, digests_only: bool = False, keras: bool = False
 ) -> tuple[Verification, Path]:
     """Download a version and hold it against its manifest.
 
@@ -78,20 +77,40 @@ def verify(
         revision: A branch, tag or commit; None for `main`.
         cache: Directory that keeps what was downloaded.
         digests_only: Load nothing, compare bytes alone.
+        keras: Load it with KerasHub, too.
 
     Returns:
-        What was found, and the folder.
+        What was found, and the folder. That a library cannot load the folder is something found.
 
     Raises:
         DriftError: The repo has no manifest, or one that cannot be read.
         HubRefusedError: There is no such repo or revision.
         HubUnavailableError: The Hub does not answer.
-        ParityError: transformers cannot load the folder.
+    """
+    tag = revision if re.fullmatch(r"v\d+\.\d+\.\d+", revision or "") else None
+    verified, folder = compare_bytes(api, repo_id, revision, cache, tag=tag)
+    if (why := why_not_loaded(verified, digests_only=digests_only)) is not None:
+        return replace(verified, skipped=(why,)), folder
+    findings, skipped = load(verified, folder, keras=keras)
+    return replace(verified, findings=(*verified.findings, *findings), skipped=skipped), folder
+
+
+def compare_bytes(
+    api: HfApi, repo_id: str, revision: str | None, cache: Path, *, tag: str | None = None
+) -> tuple[Verification, Path]:
+    """Download a version and hold its bytes against its manifest; see `verify`.
+
+    Args:
+        api: The client.
+        repo_id: The repo.
+        revision: A branch, tag or commit; None for `main`.
+        cache: Directory that keeps what was downloaded.
+        tag: What the version is said to be; its manifest has to say so too.
     """
     folder = remote.download(api, repo_id, revision, cache)
     if not (folder / manifest.NAME).is_file():
         raise DriftError(
-            f"{repo_id} at {revision or 'main'} has no {manifest.NAME}: hubpush did not publish it",
+            f"{repo_id} at {tag or revision or 'main'} has no {manifest.NAME}: hubpush did not publish it",
             hint="`hubpush parity FOLDER --source CHECKPOINT` compares any folder with a checkpoint",
         )
     found = manifest.parse((folder / manifest.NAME).read_text(encoding="utf-8", errors="replace"), repo_id)
@@ -100,22 +119,46 @@ def verify(
     findings += _downloaded(folder, there)
     unknown = strangers(sorted(there), {*found.files, manifest.NAME})
     findings += [Finding(path, "not published", "there", False) for path in unknown]
-    if re.fullmatch(r"v\d+\.\d+\.\d+", tag := revision or "") and tag != found.tag:
+    if tag is not None and tag != found.tag:
         findings.append(Finding("version", tag, found.tag, False))
-    skipped = []
-    build = found.build
-    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    return Verification(repo_id, folder.name, found, tuple(findings), ()), folder
+
+
+def why_not_loaded(verified: Verification, *, digests_only: bool = False) -> str | None:
+    """Why ids and outputs of a version are not looked at, in words; None where they can be."""
+    build, missing = verified.manifest.build, recorded.missing()
     if digests_only:
-        skipped.append("ids and outputs: only digests were asked for")
-    elif build.samples is None or build.parity is None:
-        skipped.append("ids and outputs: none are recorded (parity was not run)")
-    elif missing:
-        skipped.append(f'ids and outputs: {" and ".join(missing)} not installed (pip install "hubpush[parity]")')
-    elif any(not f.is_same for f in findings):
-        skipped.append("ids and outputs: files are others than those that were published")
-    else:
-        findings += recorded.compare(folder, build.model_dump(mode="json"))
-    return Verification(repo_id, folder.name, found, tuple(findings), tuple(skipped)), folder
+        return "ids and outputs: only digests were asked for"
+    if build.samples is None or build.parity is None:
+        return "ids and outputs: none are recorded (parity was not run)"
+    if missing:
+        return f'ids and outputs: {" and ".join(missing)} not installed (pip install "hubpush[parity]")'
+    if not verified.is_same:
+        return "ids and outputs: files are others than those that were published"
+    return None
+
+
+def load(verified: Verification, folder: Path, *, keras: bool = False) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """Load a version with the libraries that are installed, and hold ids and outputs against the recorded ones.
+
+    Args:
+        verified: A version with the bytes that were published.
+        folder: The version.
+        keras: Load it with KerasHub, too.
+
+    Returns:
+        What was found, and what was not looked at.
+
+    Raises:
+        DriftError: The recorded samples are none.
+    """
+    record = verified.manifest.build.model_dump(mode="json")
+    findings = tuple(recorded.compare(folder, record))
+    if not keras:
+        return findings, ()
+    if (why := recorded.without_keras(record["model"])) is not None:
+        return findings, (f"KerasHub: {why}",)
+    return (*findings, *recorded.compare_keras(folder, record)), ()
 
 
 def prove_again(

@@ -1,22 +1,14 @@
-"""A family of releases: looked at together, then carried one by one, in processes of their own.
-
-What differs between one process and several stays in this module.
-"""
+"""A family of releases: looked at together, then carried one by one, by the workers of `hubpush.workers`."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hubpush import card, catalog, collection, preview, publish, rights, saved, source
 from hubpush.catalog import Family
@@ -26,29 +18,30 @@ from hubpush.errors import (
     DriftError,
     HubpushError,
     HubRefusedError,
+    Mistake,
     SourceError,
     UsageError,
     redact,
 )
 from hubpush.job import Job, Outcome, Page, Tell, client, client_of, failed, folder_of, is_keyless, settled
-from hubpush.pipeline import Need, at_rest, carry, locked, survey, why
-from hubpush.upload import die_with_parent
+from hubpush.pipeline import Need, at_rest, locked, survey, why
+from hubpush.workers import carrying
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
-def check_family(family: Family, base: Path) -> None:
+def check_family(family: Family, file: Path) -> None:
     """Check what a family file promises beyond its form: metadata that the Hub takes, sources that are there.
 
     Args:
         family: The family.
-        base: The directory of its file.
+        file: Its file.
 
     Raises:
         CatalogError: All that is wrong, by release.
     """
-    problems = []
+    problems, base = [], file.parent
     for release in family.releases:
         try:
             card.check_facts(release)
@@ -68,7 +61,11 @@ def check_family(family: Family, base: Path) -> None:
                     problems.append(f"{release.name}: {error.message}")
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
-        raise CatalogError(f"{family.name} cannot be carried as it is:{lines}", hint="correct the family file")
+        raise CatalogError(
+            f"{family.name} cannot be carried as it is:{lines}",
+            hint="correct the family file",
+            mistakes=tuple(Mistake(file, None, problem) for problem in problems),
+        )
 
 
 def preflight(jobs: Sequence[Job]) -> dict[str, HubpushError]:
@@ -121,14 +118,22 @@ def local_mirror(mirror: str | None, work: Path, tell: Tell) -> str | None:
     return str(bundle.path)
 
 
-def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Outcome], None]) -> list[Outcome]:
-    """Carry a family: look at all repos, check what would fail, then do what is needed, in processes of their own.
+def carry_all(
+    jobs: Sequence[Job],
+    workers: int,
+    tell: Tell,
+    done: Callable[[Outcome], None],
+    *,
+    scheduler: str | None = None,
+) -> list[Outcome]:
+    """Carry a family: look at all repos, check what would fail, then do what is needed, where `hubpush.workers` says.
 
     Args:
         jobs: The releases.
         workers: Processes at a time; with one, the work is done in this process.
         tell: Told about progress.
         done: Told about each outcome as soon as it is there.
+        scheduler: Address of a Dask scheduler, whose workers then do the work.
 
     Returns:
         Outcomes in the order of the jobs.
@@ -164,33 +169,10 @@ def carry_all(jobs: Sequence[Job], workers: int, tell: Tell, done: Callable[[Out
         if job.release.name in refused:
             finish(_failed(job, refused[job.release.name]))
     needed = [job for job in needed if job.release.name not in refused]
-    if workers <= 1 or len(needed) <= 1:
-        for job in needed:
-            finish(carry(job, tell))
-    else:
-        with (
-            _telling(tell) as queue,
-            ProcessPoolExecutor(
-                min(workers, len(needed)),
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_share,
-                initargs=(queue, workers),
-            ) as executor,
-        ):
-            with _uninterrupted():
-                futures = {executor.submit(_carry_in_worker, job): job for job in needed}
-            try:
-                for future in as_completed(futures):
-                    try:
-                        finish(future.result())
-                    except BrokenProcessPool:
-                        finish(_failed(futures[future], _worker_died()))
-            except KeyboardInterrupt:
-                # A publish can be cut anywhere and is healed by the next run, so nothing is waited for.
-                executor.shutdown(wait=False, cancel_futures=True)
-                for child in multiprocessing.active_children():
-                    child.terminate()
-                raise
+    if needed:
+        with carrying(needed, workers, scheduler, tell) as carried:
+            for outcome in carried:
+                finish(outcome)
     return [outcomes[job.release.name] for job in jobs]
 
 
@@ -507,58 +489,3 @@ def _archive_size(job: Job) -> int:
         return source.size_of(location, job.options.bounds.until) or 0
     except (HubpushError, OSError):
         return 0
-
-
-def _worker_died() -> HubpushError:
-    return HubpushError(
-        "the worker process died (killed by the system for want of memory?)",
-        hint="run the same command again with a smaller --jobs: what was done stays done",
-    )
-
-
-_told: Any = None
-
-
-def _share(queue: Any, workers: int) -> None:
-    global _told
-    _told = queue
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=die_with_parent, daemon=True).start()
-    # Workers side by side share the machine's cores instead of each asking for all of them.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Processes that are started here never see Ctrl-C, not even before they can say so: they inherit the mask."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _carry_in_worker(job: Job) -> Outcome:
-    return carry(job, lambda *news: _told.put(news))
-
-
-@contextmanager
-def _telling(tell: Tell) -> Iterator[Any]:
-    """A queue over which worker processes tell what they do."""
-    queue = multiprocessing.get_context("spawn").Queue()
-
-    def listen() -> None:
-        while (news := queue.get()) is not None:
-            tell(*news)
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    try:
-        yield queue
-    finally:
-        queue.put(None)
-        thread.join()

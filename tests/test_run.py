@@ -35,11 +35,11 @@ def test_one_bad_release_does_not_stop_the_others(shop: Workshop) -> None:
 KILLED = """
 import multiprocessing, os, signal, time
 from concurrent.futures import ProcessPoolExecutor
-from hubpush import run
+from hubpush import workers
 
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(2, spawn, initializer=run._share, initargs=(spawn.Queue(), 2))
+    pool = ProcessPoolExecutor(2, spawn, initializer=workers._share, initargs=(spawn.Pipe()[1], 2))
     pool.submit(time.sleep, 0).result()
     pool.submit(time.sleep, 600)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -205,8 +205,8 @@ def test_an_embedded_hub_is_one_by_its_url_too(shop: Workshop) -> None:
 def test_a_worker_that_dies_is_an_error_of_its_release(shop: Workshop) -> None:
     """A killed worker process ends the run with a reason and a hint; what others did stays."""
     program = (
-        "import os, sys\nfrom hubpush import cli, run\n"
-        "run.carry = None if __name__ == '__main__' else (lambda job, tell: os._exit(9))\n"
+        "import os, sys\nfrom hubpush import cli, workers\n"
+        "workers.carry = None if __name__ == '__main__' else (lambda job, tell: os._exit(9))\n"
         "if __name__ == '__main__':\n    cli.main()\n"
     )
     (shop.root / "dying.py").write_text(program)

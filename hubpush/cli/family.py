@@ -133,6 +133,14 @@ def convert_and_upload(
     jobs: Annotated[
         int, typer.Option(metavar="N", min=1, max=256, help="Releases at a time, each in a process of its own.")
     ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tcp://HOST:8786",
+            help="Releases go to the workers of a Dask cluster instead. They need this hubpush, a token of their own,"
+            " and to reach --work and local sources under the same paths.",
+        ),
+    ] = None,
     references: ReferencesOption = "graph,tokenizer",
     no_parity: Annotated[
         bool,
@@ -175,7 +183,7 @@ def convert_and_upload(
 
     A second run changes nothing where nothing changed. Give --repo-id, --source and --license for one checkpoint.
     """
-    from hubpush import job, preview, run, saved
+    from hubpush import job, preview, run, saved, workers
     from hubpush.client import Bounds
     from hubpush.source import Texts
 
@@ -190,6 +198,7 @@ def convert_and_upload(
         raise UsageError("--force pushes a failed parity, --no-parity runs none", hint="give one of the two")
     if adopt and overwrite:
         raise UsageError("--adopt keeps what somebody changed, --overwrite puts it back", hint="give one of the two")
+    workers.check(jobs, scheduler)
     asked = references_of(references)
     if not no_parity and {"graph", "tokenizer"} - {one.name for one in asked}:
         raise UsageError(
@@ -251,9 +260,10 @@ def convert_and_upload(
         todo = [dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo]
         with show.progress([one.release.name for one in todo], quiet=mode is Format.quiet) as (tell, done):
             try:
-                outcomes = run.carry_all(todo, jobs, tell, done)
+                outcomes = run.carry_all(todo, jobs, tell, done, scheduler=scheduler)
             except KeyboardInterrupt:
-                show.say("Interrupted. Run the same command again: it goes on where it stopped.")
+                there = " What a worker of the cluster is at ends there by itself." if scheduler is not None else ""
+                show.say(f"Interrupted. Run the same command again: it goes on where it stopped.{there}")
                 raise
         wanted = run.family_page(todo, outcomes, private=bool(private), asked=collection)
         step, page = None, None
@@ -518,7 +528,7 @@ def show_catalog(
     if path == Path(family):
         from hubpush import run
 
-        run.check_family(one, path.parent)
+        run.check_family(one, path)
     rows = [
         {
             "name": release.name,

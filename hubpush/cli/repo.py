@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,21 +46,44 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    short_help="Is a published repo what its manifest says?",
+    short_help="Is what is published what its manifest says?",
     epilog=examples(
         "hubpush verify my-org/bert_uncased_L-2_H-128_A-2 --revision v1.0.0",
         "hubpush verify my-org/my-bert --source ./uncased_L-2_H-128_A-2.zip",
         "hubpush verify demo/all-MiniLM-L6-v2-tf1 --hub ./demo-hub",
+        "hubpush verify --org my-org                        # every version of all of bert-miniatures",
+        "hubpush verify --org my-org --family mine.toml my-bert --json",
     ),
 )
 def verify(
-    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="OWNER/NAME of a repo that hubpush published.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="REPO_ID | MODEL",
+            help="OWNER/NAME of a repo that hubpush published; with --org, globs over the releases; all without.",
+        ),
+    ] = None,
+    org: OrgOption = None,
+    family: FamilyOption = None,
     revision: Annotated[str | None, typer.Option(metavar="REV", help="A tag, branch or commit; default main.")] = None,
     source: Annotated[
         str | None,
         typer.Option(metavar="SOURCE", help="Prove it again: its checkpoint, as a zip, directory, prefix or URL."),
     ] = None,
     digests: Annotated[bool, typer.Option("--digests", help="Compare bytes alone, load nothing.")] = False,
+    keras: Annotated[
+        bool | None,
+        typer.Option(
+            "--keras/--no-keras", help="Load it with KerasHub, too. Default: with --org, where that is installed."
+        ),
+    ] = None,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="With --org: leave in --work what was downloaded; else each repo goes when done."),
+    ] = False,
+    deadline: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=1, help="With --org: end after this time; the rest failed.")
+    ] = None,
     hub: HubOption = None,
     config: ConfigOption = None,
     vocab: VocabOption = None,
@@ -71,24 +95,87 @@ def verify(
     """Download a version; compare its files with its manifest's digests, its ids and outputs with the recorded ones.
 
     Digests need neither TensorFlow, torch nor transformers. With --source the proof (graph, tokenizer) is run again.
+    With --org it is every published version of a family, with the libraries that are installed now.
     """
     from hubpush import job, proof, run
     from hubpush.source import Texts
 
     mode = mode_of(output, as_json=as_json, quiet=quiet)
+    if digests and keras:
+        raise UsageError("--digests loads nothing, --keras loads with KerasHub", hint="give one of the two")
+    single = {"--revision": revision, "--source": source, "--config": config, "--vocab": vocab}
+    if org is not None:
+        if said := [name for name, value in single.items() if value is not None]:
+            raise UsageError(f"{', '.join(said)}: for one repo alone, without --org", hint="give OWNER/NAME instead")
+        _verify_family(
+            names or (), org, family, hub, work or default_work(), mode,
+            digests=digests, keras=keras, keep=keep, deadline=deadline,
+        )  # fmt: skip
+        return
+    several = {"--family": family is not None, "--keep": keep, "--deadline": deadline is not None}
+    if said := [name for name, value in several.items() if value]:
+        raise UsageError(
+            f"{', '.join(said)}: for a family, with --org", hint="name the owner of its repos: --org my-org"
+        )
+    if names is None or len(names) != 1:
+        raise UsageError(
+            "one repo is verified, or with --org a family", hint="give OWNER/NAME, for example my-org/my-bert"
+        )
+    (repo_id,) = names
     require_repo(repo_id)
     if digests and source is not None:
         raise UsageError("--digests loads nothing, --source proves again", hint="give one of the two")
     work, tell = work or default_work(), telling(quiet=mode is Format.quiet)
+    if keras:
+        from hubpush import reproof
+
+        reproof.Looking(keras=True).require_installed()
     with run.hub(hub, make=False) as (endpoint, embedded):
         tell(repo_id, "fetch", None)
         api = job.client_of(endpoint, embedded=embedded)
-        verified, folder = proof.verify(api, repo_id, revision, work / "repos", digests_only=digests)
+        verified, folder = proof.verify(api, repo_id, revision, work / "repos", digests_only=digests, keras=bool(keras))
     if source is not None:
         with opened(source, work, Texts(config, vocab)) as (archive, files):
             verified = proof.prove_again(verified, folder, archive, files, lambda part: tell(repo_id, "parity", part))
     show.verification(verified.to_json(), mode)
     proof.require(verified)
+
+
+def _verify_family(
+    models: Sequence[str],
+    org: str,
+    family: str | None,
+    hub: str | None,
+    work: Path,
+    mode: Format,
+    *,
+    digests: bool,
+    keras: bool | None,
+    keep: bool,
+    deadline: float | None,
+) -> None:
+    """Prove every published version of a family again, and end with the exit code of what was found."""
+    from hubpush import job, reproof, run
+    from hubpush.client import Bounds
+
+    looking = reproof.Looking(digests_only=digests, keras=keras, keep=keep)
+    looking.require_installed()
+    bounds = Bounds(wait=reproof.WINDOW, until=None if deadline is None else time.time() + deadline)
+    options = job.Options(bounds=bounds)
+    todo = job.of_family(family or job.DEFAULT_FAMILY, models, org, None, None, None, work, options)
+    tell = telling(quiet=mode is Format.quiet)
+
+    def done(one: reproof.Proven) -> None:
+        if mode is not Format.quiet:
+            show.say(f"{one.title}: {one.verdict} in {one.seconds:.1f} s")
+
+    with run.hub(hub, make=False) as (endpoint, embedded):
+        todo = [dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo]
+        found = reproof.prove_again(todo, work / "repos", looking, tell, done, named=models)
+    show.reproof(found.to_json(), mode)
+    reproof.require_some(found, org)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
 
 
 RepoArgument = Annotated[str, typer.Argument(metavar="REPO_ID", help="OWNER/NAME of a repo that hubpush published.")]
