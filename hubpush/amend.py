@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from hubpush import planning, remote
-from hubpush.catalog import Family, Release, Sibling
+from hubpush import catalog, planning, remote
+from hubpush.catalog import Family, Release
 from hubpush.errors import DriftError, HubRefusedError, UsageError
 from hubpush.manifest import NAME, Manifest, parse
 from hubpush.planning import Candidate, Next, Plan
@@ -141,9 +141,7 @@ def restored(manifest: Manifest, repo_id: str) -> Candidate:
     source = manifest.build.source.name
     try:
         release = Release.model_validate({**facts.release, "source": source})
-        siblings = tuple(
-            release if one.name == release.name else _sibling(one, source, release.license) for one in facts.siblings
-        )
+        siblings = tuple(release if one.name == release.name else catalog.stripped(one) for one in facts.siblings)
         family = Family(format=1, name=manifest.family, title=facts.title, summary=facts.summary, releases=siblings)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -153,19 +151,6 @@ def restored(manifest: Manifest, repo_id: str) -> Candidate:
             hint="it was edited, or written by a newer hubpush: upgrade, or publish the family again",
         ) from None
     return Candidate(family, release, repo_id, facts.command, manifest.build, None, templates=facts.templates)
-
-
-def _sibling(one: Sibling, source: str, license_id: str) -> Release:
-    """A release of which nothing is told but what stands on its sibling's card."""
-    sizes = {"num_hidden_layers": one.layers, "hidden_size": one.hidden}
-    return Release(
-        name=one.name,
-        title=one.name,
-        short=one.short,
-        source=source,
-        license=license_id,
-        config={key: size for key, size in sizes.items() if size is not None},
-    )
 
 
 def _released(there: Remote, repo_id: str) -> Remote:

@@ -309,6 +309,16 @@ class Family(BaseModel):
     releases: Annotated[tuple[Release, ...], Field(strict=False, min_length=1)]
 
 
+def stripped(one: Sibling) -> Release:
+    """A release of which nothing is known but what its siblings' cards say."""
+    sizes = {"num_hidden_layers": one.layers, "hidden_size": one.hidden}
+    config = {key: size for key, size in sizes.items() if size is not None}
+    # Not checked again: it was, and a licence such as `other` would ask for what no sibling's card says.
+    return Release.model_construct(
+        name=one.name, title=one.name, short=one.short, source="-", license="-", config=config
+    )
+
+
 def siblings(family: Family, release: Release) -> tuple[Sibling, ...]:
     """What the card of a release lists: its family with itself, or itself alone in a family of more than `LISTED`."""
     return tuple(map(Sibling.of, family.releases if len(family.releases) <= LISTED else (release,)))

@@ -12,10 +12,11 @@ import dataclasses
 import difflib
 import json
 import os
+import pickle
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -282,6 +283,40 @@ def _recorded(manifest: Manifest, name: str) -> dict[str, Any]:
 # Pages
 
 
+class Shelf(Mapping[str, Preview]):
+    """Previews by the names of their releases, on the disk: those of a large family are never in memory all at once.
+
+    Args:
+        folder: An empty directory that nobody else writes to.
+        names: All that may come, in the order in which they are shown; they come in any.
+    """
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self._places = {name: folder / str(n) for n, name in enumerate(names)}
+        self._there: set[str] = set()
+
+    def put(self, preview: Preview) -> None:
+        """Put one on it."""
+        self._places[preview.name].write_bytes(pickle.dumps(preview))
+        self._there.add(preview.name)
+
+    def __getitem__(self, name: str) -> Preview:
+        if name not in self._there:
+            raise KeyError(name)
+        found: Preview = pickle.loads(self._places[name].read_bytes())  # noqa: S301 - of this process alone
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._places if name in self._there)
+
+    def __len__(self) -> int:
+        return len(self._there)
+
+
+Previews = Sequence[Preview] | ValuesView[Preview]
+"""Previews that can be gone through more than once."""
+
+
 def file_names(previews: Iterable[Preview]) -> dict[str, str]:
     """The file of each repo's page, by repo id: its name, so that it can be found, and no two the same anywhere."""
     names: dict[str, str] = {}
@@ -419,7 +454,7 @@ def _diff(one: Preview) -> str:
 
 def index(
     title: str,
-    previews: Sequence[Preview],
+    previews: Previews,
     collection: Collection | None = None,
     missing: Mapping[str, str] | None = None,
 ) -> str:
@@ -543,7 +578,7 @@ def _collection(found: Collection | None, names: Mapping[str, str]) -> str:
 
 def to_json(
     title: str,
-    previews: Sequence[Preview],
+    previews: Previews,
     collection: Collection | None = None,
     missing: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -552,25 +587,43 @@ def to_json(
     return {
         "preview": 1,
         "title": title,
-        "repos": [
-            {
-                **{
-                    field.name: _jsonable(getattr(one, field.name))
-                    for field in dataclasses.fields(one)
-                    if field.name not in ("images", "versions")
-                },
-                "page": names[one.repo_id],
-                "size": one.size,
-                "images": {path: len(data) for path, data in one.images.items()},
-                "versions": [{"name": past.name, "date": past.date, "change": past.change} for past in one.versions],
-                "problems": [dataclasses.asdict(problem) for problem in one.problems],
-                "diff": one.diff,
-            }
-            for one in previews
-        ],
+        "repos": [_repo(one, names) for one in previews],
         "collection": dataclasses.asdict(collection) if collection is not None else None,
         "missing": dict(missing or {}),
     }
+
+
+def _repo(one: Preview, names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        **{
+            field.name: _jsonable(getattr(one, field.name))
+            for field in dataclasses.fields(one)
+            if field.name not in ("images", "versions")
+        },
+        "page": names[one.repo_id],
+        "size": one.size,
+        "images": {path: len(data) for path, data in one.images.items()},
+        "versions": [{"name": past.name, "date": past.date, "change": past.change} for past in one.versions],
+        "problems": [dataclasses.asdict(problem) for problem in one.problems],
+        "diff": one.diff,
+    }
+
+
+def _parts(
+    title: str, previews: Previews, collection: Collection | None, missing: Mapping[str, str] | None
+) -> Iterator[str]:
+    """The text of `to_json`, repo by repo."""
+    names, repos = file_names(previews), "@repos@"
+    frame = _dumps({**to_json(title, (), collection, missing), "repos": repos})
+    before, after = frame.split(f'"{repos}"', 1)
+    yield f"{before}["
+    for number, one in enumerate(previews):
+        yield ("," if number else "") + "\n" + _dumps(_repo(one, names))
+    yield f"]{after}\n"
+
+
+def _dumps(data: object) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _jsonable(value: object) -> object:
@@ -582,7 +635,7 @@ def _jsonable(value: object) -> object:
 def write(
     directory: Path,
     title: str,
-    previews: Sequence[Preview],
+    previews: Previews,
     collection: Collection | None = None,
     missing: Mapping[str, str] | None = None,
 ) -> Path:
@@ -602,22 +655,23 @@ def write(
         UsageError: A file there has the name of a page and is none, or the directory cannot be written to.
     """
     names = file_names(previews)
-    pages = {names[one.repo_id]: html(one, names, collection) for one in previews}
-    pages[INDEX] = index(title, previews, collection, missing)
-    data = to_json(title, previews, collection, missing)
-    texts = {**pages, DATA: json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"}
+    written = {*names.values(), INDEX, DATA}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        foreign = [name for name in texts if os.path.lexists(directory / name) and not _is_ours(directory / name)]
+        foreign = sorted(
+            name for name in written if os.path.lexists(directory / name) and not _is_ours(directory / name)
+        )
         if foreign:
             raise UsageError(
                 f"{directory} holds files that are no preview: {', '.join(foreign[:5])}",
                 hint="give a directory of its own, which may be new",
             )
-        for name, content in texts.items():
-            _replace(directory / name, content)
+        for one in previews:
+            _replace(directory / names[one.repo_id], [html(one, names, collection)])
+        _replace(directory / INDEX, [index(title, previews, collection, missing)])
+        _replace(directory / DATA, _parts(title, previews, collection, missing))
         for path in directory.glob("*.html"):
-            if path.name not in pages and _is_ours(path):
+            if path.name not in written and _is_ours(path):
                 path.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
@@ -635,11 +689,11 @@ def _is_ours(path: Path) -> bool:
     return head.startswith('{\n "preview": 1,') if path.name == DATA else _MARK in head
 
 
-def _replace(path: Path, content: str) -> None:
+def _replace(path: Path, content: Iterable[str]) -> None:
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
-            stream.write(content)
+            stream.writelines(content)
         Path(partial).chmod(0o644)
         os.replace(partial, path)  # noqa: PTH105 - replaces on every platform
     finally:

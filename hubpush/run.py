@@ -125,6 +125,7 @@ def carry_all(
     done: Callable[[Outcome], None],
     *,
     scheduler: str | None = None,
+    shelf: preview.Shelf | None = None,
 ) -> list[Outcome]:
     """Carry a family: look at all repos, check what would fail, then do what is needed, where `hubpush.workers` says.
 
@@ -134,6 +135,7 @@ def carry_all(
         tell: Told about progress.
         done: Told about each outcome as soon as it is there.
         scheduler: Address of a Dask scheduler, whose workers then do the work.
+        shelf: Where previews go; None leaves them in the outcomes.
 
     Returns:
         Outcomes in the order of the jobs.
@@ -152,6 +154,9 @@ def carry_all(
             ) from None
 
     def finish(outcome: Outcome) -> None:
+        if shelf is not None and outcome.preview is not None:
+            shelf.put(outcome.preview)
+            outcome = replace(outcome, preview=None)
         outcomes[outcome.name] = outcome
         done(outcome)
 

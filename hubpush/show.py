@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hubpush.job import Outcome, Page, Tell
     from hubpush.metadata import Problem
     from hubpush.planning import Plan
+    from hubpush.preview import Preview
     from hubpush.saved import Item
 
 
@@ -179,6 +180,7 @@ def summary(
     dry_run: bool,
     pages: Path | None = None,
     page: Page | None = None,
+    previews: Mapping[str, Preview] | None = None,
 ) -> None:
     """What became of each release: plans and cards of a dry run, a row each, then what was assumed and what failed.
 
@@ -190,6 +192,7 @@ def summary(
         dry_run: Whether nothing was pushed.
         pages: The index of the preview's pages.
         page: What became of the family's page on the Hub.
+        previews: What the pages of a dry run show, by release.
     """
     if mode is Format.json:
         releases = [dataclasses.asdict(dataclasses.replace(one, plan=None, preview=None)) for one in outcomes]
@@ -211,7 +214,7 @@ def summary(
                 put(outcome.url or outcome.repo_id)
     else:
         if dry_run:
-            _show_plans(outcomes)
+            _show_plans(outcomes, previews or {})
         table([_row(outcome) for outcome in outcomes], Format.human)
     for sentence in dict.fromkeys(s for o in outcomes for s in o.assumed):
         say(f"Assumed: {sentence}")
@@ -419,7 +422,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _show_plans(outcomes: Sequence[Outcome]) -> None:
+def _show_plans(outcomes: Sequence[Outcome], previews: Mapping[str, Preview]) -> None:
     planned = [outcome for outcome in outcomes if outcome.status == "planned" and outcome.plan is not None]
     for outcome in planned:
         item = cast("Item", outcome.plan)
@@ -427,7 +430,8 @@ def _show_plans(outcomes: Sequence[Outcome]) -> None:
         put(f"Plan for {outcome.repo_id}{where}: {outcome.tag} ({item.bump or 'tag'}): {outcome.change}")
         if item.exists:
             put(f"  on {item.parent}")
-        kinds = {one.path: one.kind for one in outcome.preview.changes} if outcome.preview is not None else {}
+        shown = previews.get(outcome.name)
+        kinds = {one.path: one.kind for one in shown.changes} if shown is not None else {}
         for path, file in item.adds.items():
             put(f"  {'~' if kinds.get(path) == 'changed' else '+'} {path:24} {file.size:>14,}  sha256 {file.sha256}")
         for path in item.deletes:
@@ -435,9 +439,9 @@ def _show_plans(outcomes: Sequence[Outcome]) -> None:
         _put_changed(item.replaced, item.kept)
         put(f"  {_verdict(outcome)}")
         problems(outcome.metadata)
-        if outcome.preview is not None:
-            _put_words(outcome.preview.words)
-            _put_diff(outcome.preview.diff)
+        if shown is not None:
+            _put_words(shown.words)
+            _put_diff(shown.diff)
         if outcome.card:
             put(f"  card: {outcome.card}\n")
             if len(planned) == 1:  # those of a family are looked at in their pages

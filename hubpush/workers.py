@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubpush import __version__, catalog
-from hubpush.catalog import Family, Release
+from hubpush.catalog import Family
 from hubpush.errors import HubpushError, MissingExtraError, SourceError, UsageError
 from hubpush.job import Job, Outcome, Tell, failed
 from hubpush.pipeline import carry
@@ -117,19 +117,11 @@ def specification(job: Job) -> bytes:
     Of its family it holds what the card of this one release says of it.
     """
     own = job.release
-    releases = tuple(own if one.name == own.name else _named(one) for one in catalog.siblings(job.family, own))
+    releases = tuple(
+        own if one.name == own.name else catalog.stripped(one) for one in catalog.siblings(job.family, own)
+    )
     family: Family = job.family.model_copy(update={"releases": releases})
     return pickle.dumps(replace(job, family=family))
-
-
-def _named(one: catalog.Sibling) -> Release:
-    """A release of which nothing is known but what its siblings' cards say."""
-    sizes = {"num_hidden_layers": one.layers, "hidden_size": one.hidden}
-    config = {key: size for key, size in sizes.items() if size is not None}
-    # Not checked again: it was, and a licence such as `other` would ask for what no sibling's card says.
-    return Release.model_construct(
-        name=one.name, title=one.name, short=one.short, source="-", license="-", config=config
-    )
 
 
 def _all(jobs: Sequence[Job], carried: _Round) -> Generator[Outcome, None, None]:

@@ -1,5 +1,6 @@
 """Laws of a preview: what a plan becomes, and the directory that it is written to."""
 
+import dataclasses
 import json
 import re
 from dataclasses import replace
@@ -286,3 +287,20 @@ def test_the_difference_of_endless_cards_is_not_computed(folder: Path) -> None:
     one = replace(previews.one(folder), card="a\n\n" * 3000, before="b\n\n" * 3000)
     assert "too long" in one.diff
     assert "too long" in preview.html(one, {})
+
+
+def test_a_shelf_gives_back_what_was_put_on_it_in_the_familys_order(folder: Path, tmp_path: Path) -> None:
+    """Previews come in any order, and are the same, in the order of the family, from the disk; pages of them too."""
+    first, second = previews.one(folder), dataclasses.replace(previews.one(folder), name="b", repo_id="acme/b")
+    shelf = preview.Shelf(tmp_path, [first.name, "never", "b"])
+    shelf.put(second)
+    shelf.put(first)
+    assert list(shelf.items()) == [(first.name, first), ("b", second)]
+    assert len(shelf) == 2
+    with pytest.raises(KeyError):
+        shelf["never"]
+    for place, given in (("x", shelf.values()), ("y", [first, second])):
+        preview.write(tmp_path / place, "t", given)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "x").iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "y").iterdir()
+    }

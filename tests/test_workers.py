@@ -138,11 +138,19 @@ def _address(how: int | str, request: pytest.FixtureRequest) -> int | str:
 
 @pytest.mark.parametrize("how", [2, "cluster"])
 def test_what_is_published_does_not_depend_on_who_carries_it(
-    request: pytest.FixtureRequest, family: Path, hub: str, tmp_path: Path, wanted: dict[str, Any], how: int | str
+    request: pytest.FixtureRequest,
+    family: Path,
+    hub: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: dict[str, Any],
+    how: int | str,
 ) -> None:
     """Two processes and two workers of a cluster publish the converted files and input identities of one process."""
+    address = _address(how, request)
+    monkeypatch.chdir(tmp_path)  # the workers of the cluster were started elsewhere
     told: list[Told] = []
-    outcomes = _carry(_jobs(family, tmp_path / "work", hub), _address(how, request), lambda *news: told.append(news))
+    outcomes = _carry(_jobs(family, Path("work"), hub), address, lambda *news: told.append(news))
     assert [(one.name, one.status) for one in outcomes] == [(name, "published") for name in NAMES]
     assert _published(hub, tmp_path / "cache") == wanted
     # Progress comes back from wherever it is.
@@ -162,7 +170,8 @@ def test_a_worker_that_is_killed_costs_nothing(
     how: int | str,
 ) -> None:
     """With a worker killed in the middle of its first publish the same is published, and nothing fails."""
-    killed: list[int | None] = []
+    killed: list[int] = []
+    dead = threading.Event()
 
     def kill(_: Seen) -> None:
         if isinstance(how, int):
@@ -172,10 +181,12 @@ def test_a_worker_that_is_killed_costs_nothing(
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         killed.append(pid)
+        dead.set()
 
     address = _address(how, request)
-    # Both are at their publish then, or were: each has uploaded something.
-    plan.add(Fault(method="POST", path="*/commit/main", skip=1, hook=kill))
+    # Both are at their publish then, and one release is not begun.
+    commit = Fault(method="POST", path="*/commit/main", hook=lambda _: dead.wait(60) and None)
+    plan.add(commit, replace(commit, hook=kill))
     outcomes = _carry(_jobs(family, tmp_path / "work", hub), address)
     assert len(killed) == 1
     assert [(one.name, one.error) for one in outcomes] == [(name, None) for name in NAMES]

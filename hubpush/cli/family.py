@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,7 @@ from hubpush.show import Format
 if TYPE_CHECKING:
     from hubpush.client import Bounds
     from hubpush.job import Outcome, Page
+    from hubpush.preview import Preview
 
 
 class Bumps(StrEnum):
@@ -256,11 +258,12 @@ def convert_and_upload(
         todo = job.of_family(
             family or job.DEFAULT_FAMILY, models or (), owner, mirror, cased, activation, work, options, lock, templates
         )
-    with run.hub(hub) as (endpoint, embedded):
+    with tempfile.TemporaryDirectory(prefix="hubpush-") as shelf, run.hub(hub) as (endpoint, embedded):
+        previews = preview.Shelf(Path(shelf), (one.release.name for one in todo))
         todo = [dataclasses.replace(one, endpoint=endpoint, embedded=embedded) for one in todo]
         with show.progress([one.release.name for one in todo], quiet=mode is Format.quiet) as (tell, done):
             try:
-                outcomes = run.carry_all(todo, jobs, tell, done, scheduler=scheduler)
+                outcomes = run.carry_all(todo, jobs, tell, done, scheduler=scheduler, shelf=previews)
             except KeyboardInterrupt:
                 there = " What a worker of the cluster is at ends there by itself." if scheduler is not None else ""
                 show.say(f"Interrupted. Run the same command again: it goes on where it stopped.{there}")
@@ -280,13 +283,14 @@ def convert_and_upload(
             saved.write(plan, saved.Saved(family=todo[0].family.name, hub=address, releases=items, collection=wanted))
             what = f"to push it: {_applying(plan, work, hub)}" if items or wanted else "nothing to do"
             show.say(f"{plan}: {len(items)} of {len(todo)} repos; {what}")
-    pages = None
-    if options.dry_run:
-        shown = [outcome.preview for outcome in outcomes if outcome.preview is not None]
-        place = work / "preview" / todo[0].repo_id.partition("/")[0] / todo[0].family.name
-        unplanned = {one.name: redact(one.error["message"]) for one in outcomes if one.error is not None}
-        pages = preview.write(place, todo[0].family.title, shown, None if step is None else run.shown(step), unplanned)
-    _finish(outcomes, todo[0].family.name, hub, mode, dry_run=options.dry_run, pages=pages, page=page)
+        pages = None
+        if options.dry_run:
+            place = work / "preview" / todo[0].repo_id.partition("/")[0] / todo[0].family.name
+            unplanned = {one.name: redact(one.error["message"]) for one in outcomes if one.error is not None}
+            in_page = None if step is None else run.shown(step)
+            pages = preview.write(place, todo[0].family.title, previews.values(), in_page, unplanned)
+        name = todo[0].family.name
+        _finish(outcomes, name, hub, mode, dry_run=options.dry_run, pages=pages, page=page, previews=previews)
 
 
 def _require_alone(ctx: typer.Context) -> None:
@@ -337,13 +341,14 @@ def _finish(
     dry_run: bool,
     pages: Path | None = None,
     page: Page | None = None,
+    previews: Mapping[str, Preview] | None = None,
 ) -> None:
     """Show what became of it, and end with the exit code of what failed."""
     if hub is not None and "://" not in hub:
         # The embedded Hub ran for this command alone: its address is gone now.
         outcomes = [dataclasses.replace(outcome, url=None) for outcome in outcomes]
         page = page and dataclasses.replace(page, url=None)
-    show.summary(outcomes, family, hub, mode, dry_run=dry_run, pages=pages, page=page)
+    show.summary(outcomes, family, hub, mode, dry_run=dry_run, pages=pages, page=page, previews=previews)
     codes = {int(outcome.error["code"]) for outcome in outcomes if outcome.error}
     codes |= {page.code} if page is not None and page.code else set()
     if codes:
