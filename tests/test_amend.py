@@ -1,6 +1,7 @@
 """Laws of rollback, yank and holds, through the real client against the embedded Hub."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -261,6 +262,16 @@ def test_what_a_manifest_records_gives_the_same_card(tmp_path: Path) -> None:
     back = amend.restored(manifest.parse(step.manifest.to_json(), REPO), REPO)
     assert back.inputs() == candidate.inputs()
     assert planning.plan(remote.Remote(False), back, None, TODAY).readme == step.readme
+
+
+def test_siblings_of_any_licence_are_restored(tmp_path: Path) -> None:
+    """A family whose licence is `other`, which wants a name and a link: no sibling's card says them, none is asked."""
+    facts = {"license": "other", "license_name": "mine", "license_link": "https://example.org/licence"}
+    whole = records.family(3, **facts)
+    candidate = replace(records.candidate(records.write_folder(tmp_path / "model"), **facts), family=whole)
+    step = planning.plan(remote.Remote(False), candidate, None, TODAY)
+    back = amend.restored(manifest.parse(step.manifest.to_json(), REPO), REPO)
+    assert back.inputs() == candidate.inputs()
 
 
 def test_a_rollback_of_a_repo_whose_files_were_deleted_needs_a_word(api: HfApi, tmp_path: Path) -> None:
