@@ -13,11 +13,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from hubpush import __version__, show
-from hubpush.cli import family, folder, repo
+from hubpush.cli import family, folder, repo, report, starter
 from hubpush.cli.options import app
-from hubpush.errors import HubpushError, redact
+from hubpush.errors import CatalogError, HubpushError, redact
 
-__all__ = ["app", "family", "folder", "main", "repo"]
+__all__ = ["app", "family", "folder", "main", "repo", "report", "starter"]
 
 
 def main() -> NoReturn:
@@ -29,6 +29,8 @@ def main() -> NoReturn:
     except HubpushError as error:
         show.say(f"Error: {redact(error.message)}")
         show.say(f"Hint: {redact(error.hint)}")
+        if isinstance(error, CatalogError):
+            show.mistakes(error.mistakes)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (`hubpush catalog | head`); nothing more can be said to it.
