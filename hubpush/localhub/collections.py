@@ -140,7 +140,7 @@ def item_removed(call: Call, namespace: str, slug: str, item_id: str) -> Respons
 
 @dataclass(frozen=True)
 class _View:
-    """The document with what the caller sees: the collections, and the models by their ids in lower case."""
+    """The document with the collections that the caller sees, and all models by their ids in lower case."""
 
     call: Call
     document: dict[str, Any]
@@ -161,7 +161,7 @@ class _View:
         """What an item names, as it is called now; None when it is gone or out of sight."""
         if kind == "model":
             known = self.models.get(name.lower()) or self.models.get((self.call.store.moved(name) or "").lower())
-            return {"type": kind, "id": known} if known else None
+            return {"type": kind, "id": known} if known and self.call.sees(known) else None
         if kind == "paper":  # an arXiv number is believed: there is nobody to ask
             return {"type": kind, "id": name} if re.fullmatch(r"[0-9]{4}\.[0-9]{4,5}", name) else None
         found = (one for one in self.collections if one["id"] == name[-24:])
@@ -189,7 +189,7 @@ def _view(call: Call, document: dict[str, Any] | None = None) -> _View:
         for one in document.get("collections", [])
         if not one["private"] or (inside is not None and inside.sees(f"{one['owner']}/x"))
     ]
-    return _View(call, document, seen, {name.lower(): name for name in call.store.repos() if call.sees(name)})
+    return _View(call, document, seen, {name.lower(): name for name in call.store.repos()})
 
 
 @contextmanager

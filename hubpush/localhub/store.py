@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -107,6 +107,11 @@ _UNFINISHED = "tmp_obj_"  # a name that git knows, and prunes
 _OWN = {_MARKER, "models", "lfs", "xet", "tmp", "lock"}
 
 
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    # The first is known without another look; the second takes a link that leads to itself for none.
+    return entry.is_dir(follow_symlinks=False) or Path(entry.path).is_dir()
+
+
 class Store:
     """All repositories of one directory, which is made when it does not exist."""
 
@@ -142,15 +147,27 @@ class Store:
 
     def repos(self) -> list[str]:
         """All repo ids, sorted."""
-        return sorted(
-            f"{path.parent.name}/{path.name.removesuffix('.git')}"
-            for path in (self.directory / "models").glob("*/*.git")
-            if path.is_dir() and NAME.fullmatch(path.parent.name) and NAME.fullmatch(path.name.removesuffix(".git"))
-        )
+        return sorted(f"{owner}/{name}" for owner in self._names("") for name in self._names(owner, ".git"))
 
     def find(self, repo_id: str) -> str | None:
         """The id as it was created: the Hub looks ids up without regard to case."""
-        return next((known for known in self.repos() if known.lower() == repo_id.lower()), None)
+        owner, _, name = repo_id.lower().partition("/")
+        found = (
+            f"{there}/{known}"
+            for there in self._names("")
+            if there.lower() == owner
+            for known in self._names(there, ".git")
+            if known.lower() == name
+        )
+        return next(found, None)
+
+    def _names(self, owner: str, ending: str = "") -> Iterator[str]:
+        """Names of the directories of owners, or of an owner's repositories: one look, however many there are."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.directory / "models" / owner) as entries:
+            for entry in entries:
+                name = entry.name.removesuffix(ending)
+                if entry.name.endswith(ending) and NAME.fullmatch(name) and _is_dir(entry):
+                    yield name
 
     def moved(self, repo_id: str) -> str | None:
         """The present id of a repository that had this one before it was moved."""
