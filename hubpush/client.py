@@ -39,13 +39,15 @@ class Bounds:
     Attributes:
         connect: Seconds for a connection.
         silence: Seconds for the next byte.
-        wait: Seconds at most that the Hub can ask for.
+        wait: Seconds at most that the Hub can ask for. The default outlasts a window of its limits, which is five
+            minutes: a run that gave up sooner would look at the first repos of a large family each time, and never at
+            the others.
         until: The deadline of the run, as `time.time()` counts; None for none.
     """
 
     connect: float = 10.0
     silence: float = 180.0
-    wait: float = 120.0
+    wait: float = 330.0
     until: float | None = None
 
 

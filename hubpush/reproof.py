@@ -26,9 +26,6 @@ from hubpush.parity.recorded import Finding
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-WINDOW = 330.0
-"""Seconds that may be waited for the Hub's limits: they count in windows of five minutes, and a re-proof has time."""
-
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 _NO_KERAS = 'KerasHub: not installed (pip install "hubpush[keras]")'
 

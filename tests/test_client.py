@@ -257,10 +257,10 @@ def test_bounds_can_be_set_again(api: HfApi, plan: Plan) -> None:
 
 
 def test_the_first_bounds_are_the_default_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that says nothing gets 10 s for a connection, 180 s for a byte, and waits two minutes when asked."""
+    """A process that says nothing gets 10 s for a connection, 180 s for a byte, and waits for a window of limits."""
     monkeypatch.setattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)
     client.bound()
-    assert client.in_force() == Bounds(10.0, 180.0, 120.0, None)
+    assert client.in_force() == Bounds(10.0, 180.0, 330.0, None)
 
 
 # The budget ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from benchmarks import limits, scale
 from benchmarks.limits import API, COMMITS, REPOS, Clock, Limited
-from hubpush import publish
+from hubpush import publish, run
 from hubpush.planning import Candidate
 from tests import records
 
@@ -76,8 +77,7 @@ def test_at_the_hubs_limits_runs_defer_and_finish(tmp_path: Path, monkeypatch: p
     Limits are a tenth of the Hub's or less, the clock is simulated, everything else is real.
     """
     monkeypatch.setattr(publish, "PAUSE", 1.0)
-    api = replace(API, most=60)
-    few = (api, COMMITS, replace(REPOS, most=3))
+    few = (replace(API, most=60), COMMITS, replace(REPOS, most=3))
     with scale.serving(tmp_path / "archives") as url:
         family = scale.make(tmp_path, 7, url)
         found = limits.publish(family, tmp_path, few)
@@ -88,6 +88,19 @@ def test_at_the_hubs_limits_runs_defer_and_finish(tmp_path: Path, monkeypatch: p
     assert found.refused.keys() == {REPOS.pattern}  # the window that answers tell of is never run against
     assert found.most[API.pattern] <= 60
     assert 2 * 86_400 <= found.seconds < 3 * 86_400
+
+
+def test_a_family_larger_than_a_window_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look at every repo alone takes more requests than a window has: one run waits for the next ones and ends."""
+    # By one thread: of a window as small as this nothing is kept back for what eight of them ask at once.
+    monkeypatch.setattr(run, "ThreadPoolExecutor", lambda _: ThreadPoolExecutor(1))
+    with scale.serving(tmp_path / "archives") as url:
+        family = scale.make(tmp_path, 12, url)
+        found = limits.publish(family, tmp_path, (replace(API, most=20),))
+    assert found.versions == {f"acme/tiny-{n:05}": ["v1.0.0"] for n in range(12)}
+    assert (found.runs, found.refused) == (1, {})
+    assert found.most[API.pattern] <= 20
+    assert found.seconds > 300 * (found.requests // 2 // 20)
 
 
 def test_the_limits_refuse_what_is_over_them() -> None:

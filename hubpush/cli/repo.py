@@ -160,7 +160,7 @@ def _verify_family(
 
     looking = reproof.Looking(digests_only=digests, keras=keras, keep=keep)
     looking.require_installed()
-    bounds = Bounds(wait=reproof.WINDOW, until=None if deadline is None else time.time() + deadline)
+    bounds = Bounds(until=None if deadline is None else time.time() + deadline)
     options = job.Options(bounds=bounds)
     todo = job.of_family(family or job.DEFAULT_FAMILY, models, org, None, None, None, work, options)
     tell = telling(quiet=mode is Format.quiet)
