@@ -46,7 +46,7 @@ class Limit:
     is_told: bool = False
 
 
-API = Limit(r"[A-Z]+ /api/", 1000, 300, is_told=True)
+API = Limit(r"[A-Z]+ (?:/api/|\S+/info/lfs/objects/batch)", 1000, 300, is_told=True)
 COMMITS = Limit(r"POST /api/models/([^/]+/[^/]+)/commit/", 128, 3600)
 REPOS = Limit(r"POST /api/repos/create", 300, 86_400)
 REAL = (API, COMMITS, REPOS)
@@ -201,15 +201,14 @@ def publish(
     """Publish a family of new releases; run again at the time that a run names, until nothing is left."""
     from huggingface_hub import HfApi
 
-    from hubpush import client, job, run
+    from hubpush import job, run
 
     clock, found = Clock(), Found()
     plan, start = Limited(limits, clock), clock.time()
     with localhub.serve(folder / "hub", plan=plan) as url, simulated(clock):
         while True:
             # A machine of its own for each run, as a scheduled workflow has: nothing is remembered of a window.
-            client.bound(client.Bounds(silence=179.0 + found.runs % 2))
-            client.bound(client.Bounds())
+            _forget()
             todo = job.of_family(
                 str(family), (), ORG, None, None, None, folder / "work", job.Options(prove=False, private=False)
             )
@@ -230,10 +229,19 @@ def publish(
         found.versions = {
             one.id: [tag.name for tag in api.list_repo_refs(one.id).tags] for one in api.list_models(author=ORG)
         }
-    client.bound(client.Bounds(silence=179.0))
-    client.bound(client.Bounds())
+    _forget()
     shutil.rmtree(folder / "work")
     return found
+
+
+def _forget() -> None:
+    """Have a client that knows nothing of what an earlier one was told."""
+    from huggingface_hub.utils import _http
+
+    from hubpush import client
+
+    _http.set_client_factory(_http.default_client_factory)
+    client.bound(client.Bounds())
 
 
 def _time_told(error: Mapping[str, Any], clock: Clock) -> float:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from hubpush.errors import CardError, HubpushError, HubRefusedError, HubUnavailableError, SourceError, redact
 
@@ -146,11 +147,12 @@ def _made(bounds: Bounds, windows: _Windows) -> httpx2.Client:
     def learn(response: httpx2.Response) -> None:
         _note(windows, response)
         seconds = _asked_to_wait(response)
+        _note_creation(windows, response, seconds, bounds)
         if seconds and seconds > min(bounds.wait, remaining(bounds)):
             raise _deferred(f"{response.request.url.host} asks to wait {seconds} s ({response.status_code})", seconds)
         if seconds:  # a POST is not sent again by the client: what comes next here waits
             windows[_window(response.request.url)] = (0, 0, time.time() + seconds + 1)
-        if response.status_code == 409 and response.request.url.path == "/api/repos/create":
+        if response.status_code == 409 and response.request.url.path == _CREATE:
             _require_other(response)
         if bounds.until is not None and isinstance(response.stream, httpx2.SyncByteStream):
             response.stream = Timed(response.stream)
@@ -216,8 +218,9 @@ def _asked_to_wait(response: httpx2.Response) -> int:
 
 
 def _window(url: httpx2.URL) -> tuple[str, str]:
-    # The Hub counts its API, downloads and pages apart.
-    return url.host, "api" if url.path.startswith("/api/") else "resolve" if "/resolve/" in url.path else "pages"
+    # The Hub counts its API, downloads and pages apart; the batches of git-lfs count as API.
+    is_api = url.path.startswith("/api/") or url.path.endswith("/info/lfs/objects/batch")
+    return url.host, "api" if is_api else "resolve" if "/resolve/" in url.path else "pages"
 
 
 def _note(windows: _Windows, response: httpx2.Response) -> None:
@@ -228,6 +231,37 @@ def _note(windows: _Windows, response: httpx2.Response) -> None:
         # One second more, as the client does: the Hub rounds down.
         end = time.time() + min(limit.reset_in_seconds, 10**9) + 1
         windows[_window(response.request.url)] = (limit.remaining, kept, end)
+
+
+_CREATE = "/api/repos/create"
+_HOUR = 3600  # until the next look, where the Hub refuses to create a repo and does not say for how long
+
+
+def _note_creation(windows: _Windows, response: httpx2.Response, seconds: int, bounds: Bounds) -> None:
+    """Keep that no repo can be created for longer than a run waits: what is new need not be built before that."""
+    from huggingface_hub.utils._http import parse_ratelimit_headers
+
+    if response.status_code != 429 or response.request.url.path != _CREATE:
+        return
+    limit = parse_ratelimit_headers(response.headers)
+    if (limit is None or limit.remaining > 0) and (not seconds or seconds > min(bounds.wait, remaining(bounds))):
+        windows[response.request.url.host, "create"] = (0, 0, time.time() + (seconds or _HOUR) + 1)
+
+
+def require_creation(endpoint: str) -> None:
+    """Check that the Hub has not just refused to create repos.
+
+    Raises:
+        DeferredError: It has, and that is not over.
+    """
+    from huggingface_hub.utils import _http
+
+    factory, host = _http._GLOBAL_CLIENT_FACTORY, urlsplit(endpoint).hostname or ""
+    if not (isinstance(factory, functools.partial) and factory.func is _made):
+        return
+    seconds = factory.args[1].get((host, "create"), (0, 0, 0.0))[2] - time.time()
+    if seconds > 0:
+        raise _deferred(f"{host} creates no more repos for now, as it told of another one", seconds)
 
 
 def _respect(windows: _Windows, url: httpx2.URL, bounds: Bounds) -> None:

@@ -37,7 +37,7 @@ from hubpush import (
 )
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture
 from hubpush.catalog import Pin, Release
-from hubpush.client import AgainError, Bounds, late, require_time
+from hubpush.client import AgainError, Bounds, late, require_creation, require_time
 from hubpush.errors import CardError, HubpushError, HubUnavailableError, SourceError
 from hubpush.job import Job, Outcome, Status, Tell, client, failed, planned, settled
 from hubpush.manifest import Build
@@ -190,6 +190,8 @@ def carry(job: Job, tell: Tell) -> Outcome:
                 item = saved.of_tag(remote, job.release.name, job.repo_id)
                 waiting = standing(job, remote, "planned")
                 return _previewed(job, remote, replace(waiting, change="only the tag is missing", plan=item))
+            if not (remote.exists or options.dry_run):
+                require_creation(client(job).endpoint)
             recorded = proposal.manifest if proposal is not None else remote.manifest
             if need in ("tag", "card", "close") and recorded is not None:
                 candidate = _recorded(job, recorded.build)

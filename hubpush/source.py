@@ -6,6 +6,7 @@ here knows what the files mean; which files belong to a checkpoint is read from 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -31,6 +32,8 @@ from hubpush.catalog import Pin, Release, is_allowed_url
 from hubpush.errors import SourceError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 Progress = Callable[[int, int | None], None]
@@ -752,6 +755,7 @@ def _client(until: float | None) -> httpx2.Client:
     try:
         return httpx2.Client(
             timeout=httpx2.Timeout(max(0.001, min(60, left)), connect=max(0.001, min(15, left))),
+            verify=_trusted(),
             headers={"user-agent": f"hubpush/{__version__}", "accept-encoding": "identity"},
         )
     except (ImportError, ValueError, httpx2.InvalidURL) as error:  # it reads HTTP_PROXY and its like when it is made
@@ -760,6 +764,14 @@ def _client(until: float | None) -> httpx2.Client:
             f"the proxy that the environment asks for cannot be used{socks}",
             hint="HTTP_PROXY, HTTPS_PROXY or ALL_PROXY must be http://HOST:PORT; NO_PROXY names hosts without one",
         ) from None
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted, read once: that takes longer than a look at a server."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 def _request(client: httpx2.Client, method: str, url: str, headers: dict[str, str]) -> httpx2.Response:

@@ -191,12 +191,13 @@ def _in_processes(count: int, tell: Tell, jobs: Sequence[Job]) -> Generator[tupl
                     except (BrokenProcessPool, OSError):  # it broke already, perhaps while a process was being started
                         unfinished.append(job)
             for future in as_completed(futures):
+                job = futures.pop(future)  # and with it what it brought: previews of a large family are not kept here
                 try:
                     outcome = future.result()
                 except BrokenProcessPool:
-                    unfinished.append(futures[future])
+                    unfinished.append(job)
                 else:
-                    yield futures[future], outcome
+                    yield job, outcome
             executor.shutdown()
         except BaseException:
             # Ctrl-C, or nobody wants the rest. A publish can be cut anywhere and is healed by the next run, so nothing
