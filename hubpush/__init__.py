@@ -16,8 +16,10 @@ The modules, in the order in which the data flows:
 - `saved`: a plan in a file; `amend`: rollback, yank, the end of a hold.
 - `job`: what is asked for one release, and what came of it.
 - `pipeline`: the whole path of one release as one function.
-- `run`: a family over processes.
-- `proof`: folders that stand already, against their checkpoint or their record.
+- `workers`: where releases are carried: here, in processes, on a Dask cluster; `run`: a family over them.
+- `matrix`: what changed of a family, in even shares for GitHub Actions.
+- `proof`: folders that stand already, against their checkpoint or their record; `reproof`: all versions of a family.
+- `report`, `issues`: what a scheduled run came to, for people on GitHub; `starter`: a repository of one's own.
 - `doctor`: what would fail, before it does; `show`: what people and programs see of it.
 - `cli`: the command line.
 

@@ -62,12 +62,15 @@ def test_what_cannot_be_looked_at_has_something_to_be_done(after: Workshop) -> N
     assert [one["models"] for one in _include(_matrix(after))] == ["tiny-a"]
 
 
-def test_a_mass_rewrite_stops_at_the_matrix(after: Workshop) -> None:
-    """More changed repos than --max-changes: exit 19 and no matrix; new repos are no rewrite."""
+def test_a_mass_rewrite_stops_at_the_matrix(after: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More changed repos than --max-changes: exit 19 and no matrix, and in Actions the run shows why."""
     edit(after.family, 'summary = "Small models for tests."', 'summary = "Small models, for tests."')
     result = _matrix(after, "--max-changes", "1")
     assert (result.code, result.out) == (19, "")
     assert "2 repos would change, and --max-changes is 1" in result.err
+    assert "::error" not in result.err
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert "::error title=hubpush::2 repos would change" in _matrix(after, "--max-changes", "1").err
     assert len(_include(_matrix(after, "--max-changes", "2"))) == 2
 
 

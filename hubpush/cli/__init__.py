@@ -29,8 +29,10 @@ def main() -> NoReturn:
     except HubpushError as error:
         show.say(f"Error: {redact(error.message)}")
         show.say(f"Hint: {redact(error.hint)}")
-        if isinstance(error, CatalogError):
+        if isinstance(error, CatalogError) and error.mistakes:
             show.mistakes(error.mistakes)
+        else:
+            show.annotate("error", error.message, title="hubpush")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (`hubpush catalog | head`); nothing more can be said to it.
