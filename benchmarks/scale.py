@@ -211,12 +211,12 @@ def walk(folder: Path, count: int, jobs: int, *, proven: int = 10) -> tuple[list
                 step("plan of a new card", plan, count, *publish, "--plan", saved),
                 step("apply", plan, count, "convert-and-upload", "--apply", saved, *given[4:], "--quiet"),
             ]
+            api = HfApi(endpoint=hub, token="embedded")  # noqa: S106 - the embedded Hub's word for anybody
+            entries = {one.path: getattr(one, "size", 0) for one in api.list_repo_tree(f"{ORG}/tiny-{count - 1:05}")}
             if proven:
                 some = [f"tiny-{n:05}" for n in range(min(count, proven))]
                 again = ("convert-and-upload", *given, "--jobs", jobs, "--quiet", *some)
                 steps.append(step(f"parity, of {proven}", plan, len(some), *again))
-            api = HfApi(endpoint=hub, token="embedded")  # noqa: S106 - the embedded Hub's word for anybody
-            entries = {one.path: getattr(one, "size", 0) for one in api.list_repo_tree(f"{ORG}/tiny-{count - 1:05}")}
         one = job.of_family(str(family), (), ORG, None, None, None, folder / "work", job.Options())[count - 1]
         sizes = {
             "job": len(workers.specification(one)),
