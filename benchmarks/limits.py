@@ -265,7 +265,7 @@ def limits(family: Path, folder: Path, say: Callable[[str], None]) -> str:
         raise RuntimeError(f"not one version each: {wrong}")
     return (
         f"{count} new releases at the Hub's limits: {found.runs} runs over {found.seconds / 3600:.1f} simulated hours,"
-        f" {found.requests:,} requests, of which {sum(found.refused.values())} were refused;"
+        f" {found.requests:,} requests, of which {sum(found.refused.values())} refused;"
         f" at most {found.most[API.pattern]:,} API requests in five minutes and {found.most[REPOS.pattern]} new repos"
         " a day; every repo has one version"
     )
