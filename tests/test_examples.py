@@ -78,6 +78,7 @@ def test_trained_weights_pass_and_a_wrong_epsilon_shows_in_float64_alone(
     assert wrong["float32"].is_within
 
 
+@pytest.mark.long
 def test_a_wrong_activation_of_trained_weights_is_named(
     converted: tuple[source.Files, pipeline.Conversion, Path], tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import hub_writers
 
 
+@pytest.mark.long
 def test_what_was_acknowledged_outlives_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Commits of several clients are in the history once or were refused, though the server is killed under them."""
     assert hub_writers.prove(tmp_path, seconds=6, clients=4, kills=2, seed=7) == []

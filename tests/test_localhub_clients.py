@@ -101,6 +101,7 @@ print("as tagged")
 """
 
 
+@pytest.mark.long
 def test_transformers_pushes_and_loads_by_tag(endpoint: str, tmp_path: Path) -> None:
     """`push_to_hub`, `pipeline(…, revision=tag)` and `snapshot_download` give the tagged weights, not the newest."""
     done = subprocess.run(

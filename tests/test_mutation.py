@@ -29,6 +29,7 @@ def test_every_kind_of_mistake_is_among_them(every: list[mutation.Mutation]) -> 
     assert {"shifted by one", "activation", "epsilon 1e-09", "layers off by 1", "[PAD] moved"} <= kinds
 
 
+@pytest.mark.long
 def test_a_sample_is_caught_and_named(subject: mutation.Subject, every: list[mutation.Mutation]) -> None:
     """Each of 25 changes fails, and the first output that differs is the first behind the changed tensor."""
     chosen = random.Random(29).sample(every, 25)  # noqa: S311 - a sample, no secret

@@ -254,6 +254,7 @@ class Mistaken(Publishing):
         ("hashes the card", "assert 'published' == 'unchanged'"),
     ],
 )
+@pytest.mark.long
 def test_a_mistake_of_the_publisher_is_seen(hub: Hub, bug: str, law: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of three deliberate mistakes ends in a broken law within a few stories."""
     BUGS[bug](monkeypatch.setattr)

@@ -722,6 +722,7 @@ def _offline() -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_the_schedule_installs_itself_and_publishes(house: House, project: Path, tmp_path: Path) -> None:
     """In this project's own repository, by hand: every script runs as it is written, those with pip too."""
     _title(house, "Published by acme, as installed.")
