@@ -1,6 +1,6 @@
 # make demo   installs, then carries real weights into an embedded Hub and loads them from there
 # make test   installs, then runs the tests, but for the longest
-# make test-long  those that take half a minute and more, each
+# make test-long  those
 # make lint   formatting, lint, types, layers, workflows
 # make wheel  builds the wheel, installs it without any extra, renders a card from it, the same as from the checkout
 # make mutation  wrong folders that parity must catch, and right ones that must raise no alarm (an hour; 20 minutes with

@@ -55,6 +55,7 @@ def test_the_round_trip_gives_the_weights_back(converted: tuple[source.Files, pi
     assert all(np.array_equal(tensors[key], original[key]) for key in original)
 
 
+@pytest.mark.long
 def test_trained_weights_pass_and_a_wrong_epsilon_shows_in_float64_alone(
     converted: tuple[source.Files, pipeline.Conversion, Path], tmp_path: Path
 ) -> None:

@@ -288,6 +288,7 @@ assert not any(name.startswith("KERAS") for name in changed), changed
 
 
 @pytest.mark.parametrize("is_configured", [False, True])
+@pytest.mark.long
 def test_nothing_is_left_behind(folder: Path, tmp_path: Path, is_configured: bool) -> None:
     """A process of its own connects to nothing, prints nothing, and leaves home, folder and temporary files alone.
 

@@ -196,6 +196,7 @@ def test_a_module_with_the_same_weights_passes(run: Run, place: Path, module: Mo
 
 
 @pytest.mark.parametrize("form", ["TF2", "TF1"])
+@pytest.mark.long
 def test_a_module_with_other_weights_is_told_from_a_wrong_conversion(
     run: Run, place: Path, module: Module, form: str
 ) -> None:
