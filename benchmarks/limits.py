@@ -198,12 +198,16 @@ class Found:
 def publish(
     family: Path, folder: Path, limits: tuple[Limit, ...] = REAL, say: Callable[[str], None] = lambda _: None
 ) -> Found:
-    """Publish a family of new releases; run again at the time that a run names, until nothing is left."""
+    """Publish a family of new releases; run again at the time that a run names, until nothing is left.
+
+    Raises:
+        RuntimeError: Such a run got no further than the one before: it never would.
+    """
     from huggingface_hub import HfApi
 
     from hubpush import job, run
 
-    clock, found = Clock(), Found()
+    clock, found, done = Clock(), Found(), 0
     plan, start = Limited(limits, clock), clock.time()
     with localhub.serve(folder / "hub", plan=plan) as url, simulated(clock):
         while True:
@@ -221,6 +225,9 @@ def publish(
             say(f"run {found.runs} ends after {hours:.2f} h: {len(outcomes) - len(left)} of {len(outcomes)} are done")
             if not left:
                 break
+            if len(outcomes) - len(left) <= done:
+                raise RuntimeError(f"a run at the time that was told did nothing new: {left[0]['message']}")
+            done = len(outcomes) - len(left)
             clock.sleep(max(0.0, max(map(_time_told, left, [clock] * len(left))) - clock.time()))
         found.seconds, found.requests = clock.time() - start, len(plan.seen)
         found.refused, found.most = dict(plan.refused), plan.most

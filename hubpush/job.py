@@ -24,7 +24,7 @@ from hubpush.metadata import Problem, check_card
 from hubpush.parity import DEFAULT, Asked
 from hubpush.preview import Preview
 from hubpush.remote import Remote
-from hubpush.source import NO_TEXTS, Location, Texts, display_name, resolve
+from hubpush.source import NO_TEXTS, Location, Texts, display_name, resolve, size_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -123,6 +123,17 @@ class Job:
     def folder(self) -> Path:
         """Where this release is unpacked and built."""
         return folder_of(self.work, self.repo_id)
+
+
+def archive_size(job: Job) -> int:
+    """Bytes of an archive, as far as lock, disk or server tell; one that cannot be had fails at its own station."""
+    try:
+        location = job.location()
+        if job.pin is not None and job.pin.size is not None:
+            return job.pin.size
+        return size_of(location, job.options.bounds.until) or 0
+    except (HubpushError, OSError):
+        return 0
 
 
 def folder_of(work: Path, repo_id: str) -> Path:

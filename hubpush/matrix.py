@@ -6,16 +6,17 @@ A share is a job of a GitHub Actions matrix: the names of its releases travel th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TypeVar
 
-from hubpush import source
-from hubpush.catalog import Pin
 from hubpush.client import late
 from hubpush.errors import DriftError, HubpushError, HubUnavailableError, UsageError
-from hubpush.job import Job
-from hubpush.pipeline import Survey, survey, why
+from hubpush.job import Job, archive_size
+from hubpush.pipeline import looked, survey, why
+
+_Seen = TypeVar("_Seen")
 
 MOST = 256
 """Jobs of a matrix that GitHub Actions takes."""
@@ -72,10 +73,11 @@ def published(jobs: Sequence[Job]) -> list[Todo]:
     """
 
     def look(job: Job) -> Todo | None:
-        remote = _surveyed(job)
-        if isinstance(remote, HubpushError):
-            return Todo(job.release.name, remote.message, False, 0)
-        if (found := remote.remote.manifest) is None:
+        # What stands there alone: neither drift nor the source is of interest.
+        there = _asked(job, looked)
+        if isinstance(there, HubpushError):
+            return Todo(job.release.name, there.message.splitlines()[0], False, 0)
+        if (found := there.manifest) is None:
             return None
         size = sum(file.size for file in found.files.values())
         return Todo(job.release.name, f"published as {found.tag}", False, size)
@@ -85,40 +87,31 @@ def published(jobs: Sequence[Job]) -> list[Todo]:
 
 
 def _todo(job: Job) -> Todo | None:
-    looked = _surveyed(job)
-    if isinstance(looked, HubpushError):
-        return Todo(job.release.name, looked.message.splitlines()[0], False, 0)
-    need, found = looked.need, looked.remote.manifest
+    seen = _asked(job, survey)
+    if isinstance(seen, HubpushError):
+        return Todo(job.release.name, seen.message.splitlines()[0], False, 0)
+    need, found, size = seen.need, seen.remote.manifest, 0
     if need in ("nothing", "held", "proposed"):
         return None
-    pin = job.pin or (None if found is None else Pin(sha256=found.build.source.sha256, size=found.build.source.size))
-    size = 0
     if need in ("build", "look"):
-        size = (pin.size if pin is not None else None) or _size(job)
-    return Todo(job.release.name, why(job, looked) or need, need in ("build", "card") and found is not None, size)
+        size = found.build.source.size if job.pin is None and found is not None else archive_size(job)
+    return Todo(job.release.name, why(job, seen) or need, need in ("build", "card") and found is not None, size)
 
 
-def _surveyed(job: Job) -> Survey | HubpushError:
-    """A look, or why there is none.
+def _asked(job: Job, ask: Callable[[Job], _Seen]) -> _Seen | HubpushError:
+    """What somebody sees of a release, or why that is not to be seen.
 
     Raises:
         HubUnavailableError: The Hub does not answer.
     """
     try:
-        return survey(replace(job, options=replace(job.options, dry_run=False)))
+        return ask(job)
     except HubUnavailableError as error:
         raise late(error, job.options.bounds) from None
     except HubpushError as error:
         return error
     except OSError as error:
         return HubpushError(str(error), hint="check the path")
-
-
-def _size(job: Job) -> int:
-    try:
-        return source.size_of(job.location(), job.options.bounds.until) or 0
-    except (HubpushError, OSError):
-        return 0
 
 
 def shares(found: Sequence[Todo], count: int) -> list[list[Todo]]:

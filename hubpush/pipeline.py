@@ -82,7 +82,7 @@ def survey(job: Job) -> Survey:
     """
     options = job.options
     try:
-        there = _looked(job)
+        there = looked(job)
     except HubUnavailableError:
         if not options.dry_run or job.embedded:
             raise
@@ -112,7 +112,7 @@ def _watched(job: Job, found: manifest.Manifest) -> tuple[source.Served, bool]:
     return now, now.is_another(tag if job.mirror is None else None, known.size)
 
 
-def _looked(job: Job) -> Remote:
+def looked(job: Job) -> Remote:
     """A look that takes a bad moment of the Hub for one: it is tried three times."""
     for pause in (publish.PAUSE, 3 * publish.PAUSE, None):
         try:

@@ -23,7 +23,19 @@ from hubpush.errors import (
     UsageError,
     redact,
 )
-from hubpush.job import Job, Outcome, Page, Tell, client, client_of, failed, folder_of, is_keyless, settled
+from hubpush.job import (
+    Job,
+    Outcome,
+    Page,
+    Tell,
+    archive_size,
+    client,
+    client_of,
+    failed,
+    folder_of,
+    is_keyless,
+    settled,
+)
 from hubpush.pipeline import Need, at_rest, locked, survey, why
 from hubpush.workers import carrying
 
@@ -89,7 +101,7 @@ def without_room(jobs: Sequence[Job]) -> dict[str, HubpushError]:
     refused: dict[str, HubpushError] = {}
     needed = 0
     with ThreadPoolExecutor(8) as threads:
-        for job, size in zip(jobs, threads.map(_archive_size, jobs), strict=True):
+        for job, size in zip(jobs, threads.map(archive_size, jobs), strict=True):
             # Archives stay for the next run; beside each the checkpoint unpacked (for a time) and the built folder.
             try:
                 source.require_space(job.work, needed + 3 * size)
@@ -483,14 +495,3 @@ def put_page(wanted: collection.Wanted, api: Callable[[], HfApi], *, asked: bool
         return _no_page(wanted, error, asked=asked)
     said = (*made.remarks, *(f"{repo_id} does not exist on the Hub and is left out" for repo_id in made.missing))
     return Page(made.status, wanted.title, made.url, said)
-
-
-def _archive_size(job: Job) -> int:
-    """Bytes of an archive, as far as lock, disk or server tell; one that cannot be had fails at its own station."""
-    try:
-        location = job.location()
-        if job.pin is not None and job.pin.size is not None:
-            return job.pin.size
-        return source.size_of(location, job.options.bounds.until) or 0
-    except (HubpushError, OSError):
-        return 0
