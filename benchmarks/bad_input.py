@@ -1280,15 +1280,17 @@ def run_flips(room: Room, count: int, seed: int) -> Flips:
 
 def converted(location: Path, pin: Any = None) -> dict[str, str]:
     """Digests of the files that a source becomes; what is wrong with it is raised."""
-    from hubpush import catalog, pipeline, source
+    from hubpush import catalog, conversion, source
 
     release = catalog.single(REPO, "tiny.zip", license="mit").releases[0]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        archive = source.fetch(location, place / "downloads", pin)
-        with source.opened(archive, place / "scratch") as files:
+        local = source.bring(location, place / "downloads", pin)
+        with source.opened(local, place / "scratch") as files:
             (place / "model").mkdir()
-            pipeline.convert(files, place / "model", release)
+            done = conversion.convert(files, place / "model", release)
+            found = source.identity(files, done.written.sources)
+            source.check(found.name, found.sha256, found.size, pin)
         return _digests(place / "model")
 
 

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from examples import minilm
-from hubpush import parity, pipeline, source
+from hubpush import conversion, parity, pipeline, source
 from hubpush.catalog import Release
 from hubpush.errors import ParityError
 from hubpush.parity import Asked
@@ -52,7 +52,7 @@ class Subject:
     files: Files
     folder: Path
     release: Release
-    reading: pipeline.Reading
+    reading: conversion.Reading
 
     def measure(self, folder: Path, asked: Sequence[Asked] = GRAPH, **options: Any) -> ParityReport:
         """The report on a folder that is said to be this one's."""
@@ -92,7 +92,7 @@ def convert(files: Files, folder: Path, activation: str = "gelu_pytorch_tanh") -
     facts: dict[str, Any] = {"name": "m", "title": "m", "source": "m", "license": "apache-2.0", "cased": False}
     release = Release.model_validate({**facts, "activation": activation})
     folder.mkdir(parents=True)
-    return Subject(files, folder, release, pipeline.convert(files, folder, release).reading)
+    return Subject(files, folder, release, conversion.convert(files, folder, release).reading)
 
 
 def place(key: str) -> str:
@@ -311,8 +311,8 @@ def alarms(stand_ins: Path, names: Sequence[str], attentions: Sequence[str]) -> 
     """Measure right folders in this process, as it was started: a row for each model and attention."""
     for name in names:
         with tempfile.TemporaryDirectory() as scratch:
-            archive = source.fetch(stand_ins / f"{name}.zip", Path(scratch))
-            with source.opened(archive, Path(scratch) / "unpacked") as files:
+            local = source.bring(stand_ins / f"{name}.zip", Path(scratch))
+            with source.opened(local, Path(scratch) / "unpacked") as files:
                 subject = convert(files, Path(scratch) / "model")
                 for attention in attentions:
                     pipeline.forget_peak()

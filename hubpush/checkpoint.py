@@ -8,10 +8,11 @@ Index blocks and tensors carry CRC-32C sums, all of which are checked here.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -90,6 +91,13 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
     Args:
         prefix: Path of the checkpoint without `.index`.
 
+    Attributes:
+        prefix: As it was given.
+        index_sha256: Digest of the index.
+        index_size: Its bytes.
+        shards: Number of data files.
+        variables: What the index says of each variable, by name.
+
     Raises:
         CheckpointError: A file is missing, damaged, or of a kind that is not read.
     """
@@ -97,7 +105,10 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self._files: dict[int, BinaryIO] = {}
-        entries = _read_table(prefix.with_name(prefix.name + ".index"))
+        index = prefix.with_name(prefix.name + ".index")
+        data = _read_index(index)
+        self.index_sha256, self.index_size = hashlib.sha256(data).hexdigest(), len(data)
+        entries = _read_table(index.name, data)
         self.shards = _read_header(prefix, entries.pop("", None))
         self.variables: dict[str, Variable] = {
             name: _read_entry(prefix, name, value, self.shards) for name, value in entries.items()
@@ -152,10 +163,39 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
         for block in self._raw(variable, size):
             crc = crc32c(block, crc)
             yield block
-        if crc != variable.crc:
-            raise self._damaged(
-                name, f"its {variable.size:,} bytes have CRC-32C {crc:08x}, {variable.crc:08x} was saved"
-            )
+        self._require_crc(variable, crc)
+
+    def whole(self, wanted: Collection[str]) -> Iterator[tuple[Path, Variable | None, bytes]]:
+        """Every byte of the data files, once, in their order: for a digest and for variables in one pass.
+
+        Args:
+            wanted: The variables that are told apart, whose CRC-32C is checked when their last block was taken.
+
+        Yields:
+            The file, the variable or None for bytes of no wanted one, and a block of at most a megabyte. A variable
+            without bytes has no block.
+
+        Raises:
+            CheckpointError: A data file ends early, or a wanted variable's bytes are not those that were saved.
+        """
+        for shard in range(self.shards):
+            path = self._shard_path(shard)
+            if not path.is_file():  # no variable is in it: `_check_extents`
+                continue
+            stream = self._shard(shard)
+            stream.seek(0)
+            members = (self.variables[name] for name in wanted if self.variables[name].shard == shard)
+            for variable in sorted(members, key=lambda v: (v.offset, v.size)):
+                crc, end = 0, variable.offset + variable.size
+                while variable.size and (gap := variable.offset - stream.tell()):
+                    yield path, None, self._some(stream, variable, min(gap, _BLOCK))
+                while variable.size and (left := end - stream.tell()):
+                    block = self._some(stream, variable, min(left, _BLOCK))
+                    crc = crc32c(block, crc)
+                    yield path, variable, block
+                self._require_crc(variable, crc)
+            while block := stream.read(_BLOCK):
+                yield path, None, block
 
     def is_sound(self, name: str) -> bool:
         """Whether a variable's bytes are those that were saved."""
@@ -201,11 +241,22 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
         position, end = variable.offset, variable.offset + variable.size
         while position < end:
             stream.seek(position)
-            block = stream.read(min(size, end - position))
-            if not block:
-                raise self._damaged(variable.name, f"its data file ends at byte {position:,}, {end:,} are needed")
+            block = self._some(stream, variable, min(size, end - position))
             position += len(block)
             yield block
+
+    def _some(self, stream: BinaryIO, variable: Variable, size: int) -> bytes:
+        """The next bytes of a data file, on the way to the end of a variable."""
+        if not (block := stream.read(size)):
+            end = variable.offset + variable.size
+            raise self._damaged(variable.name, f"its data file ends at byte {stream.tell():,}, {end:,} are needed")
+        return block
+
+    def _require_crc(self, variable: Variable, crc: int) -> None:
+        if crc != variable.crc:
+            raise self._damaged(
+                variable.name, f"its {variable.size:,} bytes have CRC-32C {crc:08x}, {variable.crc:08x} was saved"
+            )
 
     def _check_extents(self) -> None:
         """Every data file must be there and reach as far as the index says, before a single tensor is read.
@@ -262,24 +313,27 @@ def _string_crc(data: bytes, count: int) -> int:
     return crc32c(data[position:], crc)
 
 
-def _read_table(path: Path) -> dict[str, bytes]:
-    """All entries of a LevelDB table."""
-
-    def damaged(why: str) -> CheckpointError:
-        return CheckpointError(f"checkpoint damaged: {path.name}: {why}", hint="fetch the checkpoint again")
-
+def _read_index(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MAX_INDEX:
-            raise damaged(f"an index of more than {_MAX_INDEX >> 20} MiB")
-        data = path.read_bytes()
+            raise _damaged_index(path.name, f"an index of more than {_MAX_INDEX >> 20} MiB")
+        return path.read_bytes()
     except OSError as error:
         raise CheckpointError(
             f"{path.name} cannot be read: {error.strerror}",
             hint="give the prefix of a checkpoint: PREFIX.index, PREFIX.data-*",
         ) from None
+
+
+def _damaged_index(name: str, why: str) -> CheckpointError:
+    return CheckpointError(f"checkpoint damaged: {name}: {why}", hint="fetch the checkpoint again")
+
+
+def _read_table(name: str, data: bytes) -> dict[str, bytes]:
+    """All entries of a LevelDB table."""
     if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != _MAGIC:
         raise CheckpointError(
-            f"{path.name} is not the index of a TensorFlow checkpoint (wrong magic number)",
+            f"{name} is not the index of a TensorFlow checkpoint (wrong magic number)",
             hint="the prefix names the .index file; .meta, .data-* and .pb files are something else",
         )
     try:
@@ -304,7 +358,7 @@ def _read_table(path: Path) -> dict[str, bytes]:
                 entries[key.decode(errors="surrogateescape")] = value
         return entries
     except (IndexError, ValueError, struct.error) as error:
-        raise damaged(str(error)) from None
+        raise _damaged_index(name, str(error)) from None
 
 
 def _handle(data: bytes, position: int) -> tuple[int, int]:

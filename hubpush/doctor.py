@@ -142,7 +142,7 @@ def _disk(work: Path, todo: list[job.Job]) -> Check:
         free = f"{shutil.disk_usage(work).free / 1e9:,.1f} GB free in {work}"
     except OSError as error:
         return Check("disk", f"{work}: {error.strerror}", SourceError.exit_code, "give another directory: --work DIR")
-    refused = run.without_room(todo)
+    refused = run.without_room(todo, run.archive_sizes(todo))
     if not refused:
         return Check("disk", free)
     first = next(iter(refused.values()))

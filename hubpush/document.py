@@ -12,10 +12,10 @@ from typing import Any
 from hubpush import amend, card, catalog, job, manifest, planning, proof, templating
 from hubpush.catalog import Family, Release
 from hubpush.errors import DriftError, UsageError
-from hubpush.manifest import NAME, Build, Manifest, Past
+from hubpush.manifest import NAME, README, Build, Manifest, Past
 from hubpush.planning import Candidate
 from hubpush.preview import Preview, of_plan, of_standing
-from hubpush.remote import README, Remote
+from hubpush.remote import Remote
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from hubpush.catalog import Release, Sha256, Sibling
 from hubpush.errors import DriftError
 
 NAME = "hubpush.json"
+README = "README.md"
+"""The card, which stands beside it."""
 
 OUTPUT_FORMAT = 1
 """Number of the output format: raised by hand when hubpush means to write other bytes for the same input."""

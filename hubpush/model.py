@@ -7,21 +7,24 @@ transposed on the way. The bytes equal those that transformers' `save_pretrained
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture, Layout, ModelClass, Weight
 from hubpush.checkpoint import OBJECT_GRAPH, Checkpoint, Variable
+from hubpush.digests import Sha256
 from hubpush.errors import CheckpointError, ModelError
 
 Shape = tuple[str | int, ...]
@@ -37,6 +40,10 @@ _FOREIGN = {
     r"bert/encoder/layer_0/(bottleneck|ffn_layer_0)/": "a MobileBERT",
 }
 """Models whose scope is BERT's and whose layers are not."""
+
+_BLOCK = 1 << 20
+_STRIP = 64
+"""Rows of a transposed kernel that are made at a time."""
 
 _MAX_SHOWN = 200
 _MAX_CONFIG = 64 * 1024
@@ -163,6 +170,7 @@ class Converted:
         parameters: Number of published weights.
         sha256: Digest of model.safetensors, computed while it was written.
         size: Bytes of model.safetensors.
+        sources: Digest and bytes of the checkpoint's index and data files by their names, computed on the way.
     """
 
     folder: Path
@@ -170,6 +178,7 @@ class Converted:
     parameters: int
     sha256: str
     size: int
+    sources: Mapping[str, tuple[str, int]]
 
 
 def read_config(path: Path, architecture: Architecture, expected: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -452,8 +461,9 @@ def convert(
 ) -> Converted:
     """Write config.json and model.safetensors.
 
-    Memory stays at one transposed kernel and a few blocks, whatever the model's size. The file gets its name when it is
-    complete; its bytes depend on the checkpoint and the account alone.
+    The checkpoint is read once and in its own order, and each variable goes to its place in the file. Memory stays at
+    one kernel and some blocks, whatever the model's size. The file gets its name when it is complete; its bytes depend
+    on the checkpoint and the account alone.
 
     Args:
         checkpoint: The variables.
@@ -469,16 +479,11 @@ def convert(
     account.require()
     fates = account.mapped()
     header = _header(fates)
-    digest = hashlib.sha256()
     target = folder / "model.safetensors"
     partial = folder / ".model.safetensors.part"
-    size = 0
     try:
-        with partial.open("wb") as stream:
-            for block in _file_blocks(checkpoint, fates, header, allow_nonfinite=allow_nonfinite):
-                stream.write(block)
-                digest.update(block)
-                size += len(block)
+        with partial.open("w+b") as stream:
+            sha256, sources = _write_weights(checkpoint, fates, header, stream, allow_nonfinite=allow_nonfinite)
         os.replace(partial, target)  # noqa: PTH105 - replaces on every platform
     finally:
         partial.unlink(missing_ok=True)
@@ -486,8 +491,9 @@ def convert(
     numbered = {"id2label": {int(n): name for n, name in config["id2label"].items()}} if "id2label" in config else {}
     text = json.dumps({**config, **numbered}, indent=2, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8", newline="\n")
-    parameters = sum(int(np.prod(f.variable.shape)) for f in fates)
-    return Converted(folder, config, parameters, digest.hexdigest(), size)
+    parameters = sum(math.prod(f.variable.shape) for f in fates)
+    size = len(header) + sum(fate.variable.size for fate in fates)
+    return Converted(folder, config, parameters, sha256, size, sources)
 
 
 def _groups(architecture: Architecture, config: Mapping[str, Any]) -> dict[str, tuple[Weight, ...]]:
@@ -653,34 +659,101 @@ def _header(fates: tuple[Fate, ...]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _file_blocks(
-    checkpoint: Checkpoint, fates: tuple[Fate, ...], header: bytes, *, allow_nonfinite: bool
-) -> Iterator[bytes | memoryview]:
-    yield header
-    broken: list[str] = []
-    for fate in fates:
-        name = fate.variable.name
-        bad = 0
-        if fate.transposed:
-            array = checkpoint[name].reshape(fate.shape)
-            bad = _nonfinite(array)
-            yield np.ascontiguousarray(array.T).data.cast("B")
-        else:
-            for block in checkpoint.blocks(name):
-                bad += _nonfinite(np.frombuffer(block, "<f4"))
-                yield block
-        if bad and not allow_nonfinite:
-            broken.append(f"{name}: {bad:,} of {int(np.prod(fate.variable.shape)):,}")
+def _write_weights(
+    checkpoint: Checkpoint, fates: Sequence[Fate], header: bytes, stream: BinaryIO, *, allow_nonfinite: bool
+) -> tuple[str, dict[str, tuple[str, int]]]:
+    """Write model.safetensors in one pass over the checkpoint.
+
+    Returns:
+        Its digest; and digest and bytes of the checkpoint's files by their names.
+    """
+    offsets = accumulate((fate.variable.size for fate in fates), initial=len(header))
+    places = dict(zip((fate.variable.name for fate in fates), zip(fates, offsets, strict=False), strict=True))
+    bad, sizes = Counter[str](), Counter[str]()
+    with ExitStack() as threads:
+        written, hashed = threads.enter_context(Sha256()), 0
+        read: dict[str, Sha256] = {}
+
+        def put(block: bytes | memoryview, offset: int) -> None:
+            nonlocal hashed
+            if offset != stream.tell():
+                stream.seek(offset)
+            stream.write(block)
+            # Keys and variables are sorted alike in nearly all checkpoints; what is not is read again below.
+            if offset == hashed:
+                written.update(block)
+                hashed += len(block)
+
+        put(header, 0)
+        kernel, filled = memoryview(b""), 0
+        for path, variable, block in checkpoint.whole(places):
+            if path.name not in read:
+                read[path.name] = threads.enter_context(Sha256())
+            read[path.name].update(block)
+            sizes[path.name] += len(block)
+            if variable is None:
+                continue
+            fate, offset = places[variable.name]
+            bad[variable.name] += _nonfinite(block, allow_nonfinite)
+            if filled == 0 and fate.transposed:
+                kernel = memoryview(bytearray(variable.size))
+            if fate.transposed:
+                kernel[filled : filled + len(block)] = block
+            else:
+                put(block, offset + filled)
+            filled += len(block)
+            if filled == variable.size:
+                if fate.transposed:
+                    for strip in _transposed(np.frombuffer(kernel, "<f4").reshape(fate.shape)):
+                        put(strip, offset)
+                        offset += len(strip)
+                filled = 0
+        stream.seek(hashed)
+        while block := stream.read(_BLOCK):
+            written.update(block)
+    _require_finite(bad, fates)
+    index = checkpoint.prefix.name + ".index"
+    sums = {name: (sum_.hexdigest(), sizes[name]) for name, sum_ in read.items()}
+    return written.hexdigest(), {index: (checkpoint.index_sha256, checkpoint.index_size), **sums}
+
+
+def _transposed(kernel: npt.NDArray[Any]) -> Iterator[memoryview]:
+    """The bytes of a transposed matrix, some of its rows at a time.
+
+    Rows whose bytes are a power of two apart share the same few lines of the processor's caches, and to walk down such
+    columns is three times slower: what is walked is a copy with rows of another length.
+    """
+    rows, columns = kernel.shape
+    copy = np.empty((rows, _STRIP + 16), kernel.dtype)
+    for start in range(0, columns, _STRIP):
+        width = min(_STRIP, columns - start)
+        copy[:, :width] = kernel[:, start : start + width]
+        yield np.ascontiguousarray(copy[:, :width].T).data.cast("B")
+
+
+def _nonfinite(block: bytes, allowed: bool) -> int:
+    """How many numbers of a block are NaN or infinite."""
+    if allowed:
+        return 0
+    numbers = np.frombuffer(block, "<f4")
+    with np.errstate(all="ignore"):  # a sum of large numbers may be infinite by itself
+        if np.isfinite(numbers.sum()):
+            return 0
+    return int(numbers.size - np.count_nonzero(np.isfinite(numbers)))
+
+
+def _require_finite(bad: Counter[str], fates: Sequence[Fate]) -> None:
+    broken = [
+        f"{fate.variable.name}: {bad[fate.variable.name]:,} of {math.prod(fate.variable.shape):,}"
+        for fate in fates
+        if bad[fate.variable.name]
+    ]
     if broken:
         lines = "".join(f"\n  {line}" for line in broken[:40])
         raise ModelError(
             f"{len(broken)} variable(s) hold NaN or infinity:{lines}",
             hint="such a model computes nothing; --allow-nonfinite with --force or --no-parity takes it all the same",
         )
-
-
-def _nonfinite(array: npt.NDArray[Any]) -> int:
-    return int(array.size - np.count_nonzero(np.isfinite(array)))
 
 
 def _parse_json(path: Path) -> dict[str, Any]:

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from filelock import FileLock, Timeout
 
 from hubpush import (
-    __version__,
     card,
     catalog,
     manifest,
@@ -33,24 +31,21 @@ from hubpush import (
     rights,
     saved,
     source,
-    usage,
 )
-from hubpush.architectures import ARCHITECTURES, Activation, Architecture
+from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Pin, Release
 from hubpush.client import AgainError, Bounds, late, require_creation, require_time
+from hubpush.conversion import Conversion, convert, prove, record
 from hubpush.errors import CardError, HubpushError, HubUnavailableError, SourceError
 from hubpush.job import Job, Outcome, Status, Tell, client, failed, planned, settled
-from hubpush.manifest import Build
+from hubpush.manifest import README, Build
 from hubpush.metadata import Problem
-from hubpush.remote import README, Remote, check_card, download, look
+from hubpush.remote import Remote, check_card, download, look
 from hubpush.remote import read as hub_text
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-    from hubpush.checkpoint import Checkpoint
-    from hubpush.model import Account
-    from hubpush.tokenizer import Vocabulary
 
 Need = Literal["nothing", "held", "proposed", "close", "tag", "card", "build", "look"]
 """What a release needs. `look`: the source's server has another version than the one that is known, and only its bytes
@@ -381,234 +376,6 @@ def write_generated(job: Job, step: planning.Plan) -> None:
         target.write_bytes(content)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a checkpoint is, and what is to be published of it.
-
-    Attributes:
-        architecture: The table it is read by.
-        account: What becomes of each variable.
-        original: The config that came with the checkpoint.
-        config: The config to publish.
-        vocabulary: The vocabulary.
-        cased: Whether the tokenizer keeps case.
-        activation: The GELU form.
-        asked: What nothing but being asked for decided: `task`, `part`.
-        assumed: What nobody said and was taken for granted.
-    """
-
-    architecture: Architecture
-    account: Account
-    original: Mapping[str, Any]
-    config: Mapping[str, Any]
-    vocabulary: Vocabulary
-    cased: bool
-    activation: Activation
-    asked: tuple[Literal["task", "part"], ...]
-    assumed: tuple[str, ...]
-
-    def as_original(self, files: source.Files) -> parity.Original:
-        """What a folder that was made from this checkpoint is compared with."""
-        return parity.Original(
-            prefix=files.prefix,
-            vocab=files.require()[1],
-            account=self.account,
-            config=self.original,
-            published=self.config,
-            architecture=self.architecture,
-            activation=self.activation,
-            cased=self.cased,
-        )
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A model folder, and how it came about.
-
-    Attributes:
-        reading: What the checkpoint was read as.
-        parameters: Number of published weights.
-        sha256: Digest of model.safetensors.
-    """
-
-    reading: Reading
-    parameters: int
-    sha256: str
-
-
-def read(checkpoint: Checkpoint, files: source.Files, release: Release) -> Reading:
-    """Read what a checkpoint is; its config and vocabulary are checked, its weights are not looked at.
-
-    Raises:
-        SourceError: Config or vocabulary are not there.
-        CheckpointError: The checkpoint is of a kind that is not read.
-        ModelError: Names, shapes or config do not fit the architecture.
-        TokenizerError: The vocabulary would give other ids.
-    """
-    from hubpush import model, tokenizer
-
-    architecture = model.recognize(checkpoint, release.architecture, release.part)
-    is_one_of_parts = len(model.recognized(checkpoint, release.architecture)) > 1
-    config_file, vocab_file = files.require(f"{architecture.model_type}_config.json")
-    original = model.read_config(config_file, architecture, release.config)
-    vocabulary = tokenizer.read_vocab(vocab_file, original["vocab_size"], release.vocab_lines)
-    cased = tokenizer.casing(vocabulary, release.cased)
-    activation = release.activation or architecture.activation
-    account = model.account(
-        checkpoint, original, architecture, task=release.task, labels=release.labels, averaged=release.averaged
-    )
-    account.require()
-    config = model.published_config(original, architecture, account, activation, release.labels)
-    assumed = {
-        f"the activation is {activation}: {account.activation_source or architecture.activation_source}": (
-            release.activation is None
-        ),
-        f"the model is {'cased' if cased else 'uncased'}, as its vocabulary plainly is": release.cased is None,
-        "the labels have no names but LABEL_0, LABEL_1, …": account.labels is not None and not release.labels,
-        "the labels exclude each other, as run_classifier.py's do: pipelines give the softmax of the scores": (
-            account.labels is not None
-        ),
-        "the raw weights are meant, not their exponential moving averages": account.is_raw,
-    }
-    heads = (
-        f"the number of attention heads is {original['num_attention_heads']}, as the config that was given apart says"
-    )
-    assumed[f"{heads}: no shape confirms it"] = "config" in files.apart and account.layout is None
-    if account.layout is not None:
-        assumed |= {sentence: group in account.heads | {""} for group, sentence in account.layout.assumes.items()}
-    asked = {"task": not account.is_told, "part": is_one_of_parts}
-    return Reading(
-        architecture,
-        account,
-        original,
-        config,
-        vocabulary,
-        cased,
-        activation,
-        tuple(name for name in ("task", "part") if asked[name]),
-        tuple(sentence for sentence, is_assumed in assumed.items() if is_assumed),
-    )
-
-
-def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfinite: bool = False) -> Conversion:
-    """Write the model and the tokenizer of one checkpoint to an empty folder.
-
-    The small files are read and checked first: a wrong vocabulary is found before the weights are written.
-
-    Raises:
-        SourceError: Config or vocabulary are not there.
-        CheckpointError: The checkpoint is damaged, or of a kind that is not read.
-        ModelError: Names, shapes or config do not fit the architecture.
-        TokenizerError: The vocabulary would give other ids.
-    """
-    from hubpush import model, tokenizer
-    from hubpush.checkpoint import Checkpoint
-
-    with Checkpoint(files.prefix) as checkpoint:
-        found = read(checkpoint, files, release)
-        written = model.convert(checkpoint, found.account, found.config, folder, allow_nonfinite=allow_nonfinite)
-    length = found.original["max_position_embeddings"]
-    tokenizer.write(found.vocabulary, folder, cased=found.cased, model_max_length=length)
-    return Conversion(found, written.parameters, written.sha256)
-
-
-def prove(
-    folder: Path,
-    files: source.Files,
-    reading: Reading,
-    release: Release,
-    references: Sequence[parity.Asked],
-    progress: Callable[[float], None],
-) -> parity.ParityReport:
-    """Compare a folder with the checkpoint that it is said to be made from."""
-    return parity.measure(folder, reading.as_original(files), references, release.divergences, progress=progress)
-
-
-def record(
-    name: str,
-    release: Release,
-    archive: source.Archive,
-    files: source.Files,
-    folder: Path,
-    reading: Reading,
-    report: parity.ParityReport | None,
-    *,
-    weights: Mapping[str, manifest.File] | None = None,
-    sha256: str | None = None,
-    nonfinite: bool = False,
-) -> Build:
-    """What is known of a conversion: what went in, what came out, what was measured.
-
-    Args:
-        name: What the source is called.
-        release: What was asked for.
-        archive: The source.
-        files: Its files.
-        folder: The converted files.
-        reading: What the checkpoint was read as.
-        report: What was measured on the folder, or None.
-        weights: Digests of the checkpoint's index and data files, if they are known already.
-        sha256: Digest of model.safetensors, if it is known already.
-        nonfinite: Whether NaN and infinite weights were allowed.
-
-    Raises:
-        ModelError: Code that the card shows does not run on the folder.
-    """
-    digests = dict(weights or {path.name: manifest.describe(path) for path in files.weights()})
-    texts = {role: manifest.describe(path) for role, path in files.texts().items()}
-    for role, path in files.texts().items():
-        digests[path.name if path.name not in digests else f"{path.name} ({role})"] = texts[role]
-    account = reading.account
-    dropped: dict[str, list[str]] = {}
-    for fate in account.dropped():
-        dropped.setdefault(fate.reason, []).append(fate.variable.name)
-    model = manifest.Model(
-        architecture=reading.architecture.name,
-        layout=None if account.layout is None else account.layout.name,
-        model_class=account.model_class.name,
-        heads=tuple(sorted(account.heads)),
-        parameters=sum(math.prod(fate.variable.shape) for fate in account.mapped()),
-        cased=reading.cased,
-        activation=reading.activation,
-        config=reading.config,
-        variables=len(account.fates),
-        tokens=len(reading.vocabulary.tokens),
-        averaged=release.averaged,
-        asked=reading.asked,
-        dropped={reason: tuple(names) for reason, names in dropped.items()},
-        assumed=reading.assumed,
-    )
-    used = {role: file.sha256 for role, file in texts.items()}
-    # Where nothing is compared, what runs models need not be installed.
-    shown = usage.run(folder, usage.snippets(model, release.language)) if report is not None else ()
-    return Build(
-        weights_inputs=manifest.weights_inputs(release, archive.sha256, model, used),
-        source=manifest.Source(
-            name=name,
-            sha256=archive.sha256,
-            size=archive.size,
-            etag=archive.etag,
-            kind="archive" if archive.path.is_file() else "files",
-            files=digests,
-            texts=used,
-            apart=files.apart,
-        ),
-        model=model,
-        files={
-            path.name: manifest.describe(path, sha256 if path.name == "model.safetensors" else None)
-            for path in sorted(folder.iterdir())
-            if path.is_file() and path.name not in (README, manifest.NAME) and not path.name.startswith(".")
-        },
-        parity=cast("manifest.Parity", report.to_json()) if report else None,
-        samples=cast("manifest.Samples", report.samples) if report and report.samples else None,
-        usage=shown,
-        forced=bool(report and report.verdict == "fail"),
-        nonfinite=nonfinite,
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        hubpush=__version__,
-    )
-
-
 def _build(job: Job, remote: Remote, tell: Tell, seconds: dict[str, float]) -> Build:
     """Fetch, convert, prove. What an earlier run of the same inputs built and recorded is used again."""
     release, name, folder, options = job.release, job.release.name, job.folder / "model", job.options
@@ -617,28 +384,29 @@ def _build(job: Job, remote: Remote, tell: Tell, seconds: dict[str, float]) -> B
         tell(name, "fetch", done / total if total else None)
 
     with _timed("fetch", job, tell, seconds):
-        archive = source.fetch(
-            *(job.location(), job.work / "downloads", _pin(job, remote.manifest), fetching, job.texts),
+        local = source.bring(
+            *(job.location(), job.work / "downloads", _pin(job, remote.manifest), fetching),
             until=options.bounds.until,
         )
-    if job.mirror is not None:
-        archive = replace(archive, etag=None)  # the mirror's word for it, and the source is watched where it is
-    if (earlier := _remembered(job, archive.sha256)) is not None:
-        return earlier
+        if job.mirror is not None:
+            local = replace(local, etag=None)  # the mirror's word for it, and the source is watched where it is
+        if (earlier := _remembered(job, local)) is not None:
+            return earlier
     with _timed("fetch", job, tell, seconds):
         references = [
             bring(one, release, Path(), job.base, lambda: client(job), job.work, fetching)
             for one in (options.references if options.prove else ())
         ]
 
-    with source.opened(archive, job.folder / "source", job.texts) as files:
+    with ExitStack() as kept:
+        with _timed("unpack", job, tell, seconds):
+            files = kept.enter_context(source.opened(local, job.folder / "source", job.texts))
         with _timed("convert", job, tell, seconds):
-            weights = {path.name: manifest.describe(path) for path in files.weights()}
-            _check_data(release, weights)
             texts = {role: manifest.describe(path).sha256 for role, path in files.texts().items()}
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             converted = convert(files, folder, release, allow_nonfinite=options.allow_nonfinite)
+            _check_source(job, local, files, converted)
         report = None
         if options.prove:
             with _timed("parity", job, tell, seconds):
@@ -647,20 +415,17 @@ def _build(job: Job, remote: Remote, tell: Tell, seconds: dict[str, float]) -> B
                 )
                 if not options.force:
                     report.require()
-        build = record(
-            _source_name(job),
-            release,
-            archive,
-            files,
-            folder,
-            converted.reading,
-            report,
-            weights=weights,
-            sha256=converted.sha256,
-            nonfinite=options.allow_nonfinite,
-        )
-    if isinstance(job.location(), Path):
-        source.require_unchanged(archive, job.texts)
+        with _timed("card", job, tell, seconds):
+            build = record(
+                release,
+                files,
+                folder,
+                converted.reading,
+                report,
+                name=_source_name(job),
+                written=converted.written,
+                nonfinite=options.allow_nonfinite,
+            )
     if texts != build.source.texts or any(texts[role] != sha256 for role, sha256 in job.texts.digests().items()):
         raise SourceError(
             "config or vocabulary were changed while they were used", hint="let nobody write to them, and run again"
@@ -803,15 +568,24 @@ def _recorded(job: Job, build: Build) -> planning.Candidate:
     return _candidate(job, build, None)
 
 
-def _check_data(release: Release, digests: Mapping[str, manifest.File]) -> None:
-    """The data file against its digest in another publication of the same checkpoint, where one is known."""
-    data = {name: file for name, file in digests.items() if ".data-" in name}
-    if release.data_sha256 is not None and release.data_sha256 not in {file.sha256 for file in data.values()}:
-        found = "\n".join(f"  found    {file.sha256} {name}" for name, file in data.items())
+def _check_source(job: Job, local: source.Local, files: source.Files, converted: Conversion) -> None:
+    """What was read, by its digests: the pinned source, and its data as in another publication, where one is known.
+
+    Of files that lie where they are, the conversion is the first to tell.
+
+    Raises:
+        SourceError: It is another one.
+    """
+    release, sources = job.release, converted.written.sources
+    archive = source.identity(files, sources)
+    source.check(archive.name, archive.sha256, archive.size, local.pin)
+    data = {name: sha256 for name, (sha256, _) in sources.items() if ".data-" in name}
+    if release.data_sha256 is not None and release.data_sha256 not in data.values():
+        found = "\n".join(f"  found    {sha256} {name}" for name, sha256 in data.items())
         raise SourceError(
             f"{release.name}: the data file is not the one its authors published elsewhere:\n"
             f"  expected {release.data_sha256}\n{found}",
-            hint="nothing was converted; if the other publication is the wrong one, drop `data_sha256` in the family",
+            hint="nothing was published; if the other publication is the wrong one, drop `data_sha256` in the family",
         )
 
 
@@ -824,7 +598,7 @@ def _remember(job: Job, build: Build) -> None:
     os.replace(partial, path)  # noqa: PTH105 - replaces on every platform
 
 
-def _remembered(job: Job, sha256: str) -> Build | None:
+def _remembered(job: Job, local: source.Local) -> Build | None:
     """The folder that an earlier run left, if it is what this run would build and every file is still what it was."""
     path, folder = job.folder / "build.json", job.folder / "model"
     try:
@@ -834,10 +608,12 @@ def _remembered(job: Job, sha256: str) -> Build | None:
         build = Build.model_validate_json(json.dumps(kept["build"]))
     except (FileNotFoundError, KeyError, TypeError, RecursionError, ValueError):
         return None  # none, or cut short by a crash, or damaged, or of another version of hubpush
-    if not _is_of(build, job, sha256) or _lacks_proof(build, job):
+    if not _is_of(build, job, build.source.sha256) or _lacks_proof(build, job):
         return None
     # What was permitted then has to be permitted now.
     if (build.verdict == "fail" and not job.options.force) or (build.nonfinite and not job.options.allow_nonfinite):
+        return None
+    if source.identified(local, job.texts).sha256 != build.source.sha256:
         return None
     if any(
         not (folder / name).is_file() or manifest.describe(folder / name) != file for name, file in build.files.items()
@@ -878,4 +654,4 @@ def _timed(station: str, job: Job, tell: Tell, seconds: dict[str, float]) -> Ite
     try:
         yield
     finally:
-        seconds[station] = round(time.perf_counter() - start, 3)
+        seconds[station] = round(seconds.get(station, 0.0) + time.perf_counter() - start, 3)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal, cast
 from hubpush import __version__, card, catalog, metadata, templating
 from hubpush.catalog import Family, Release
 from hubpush.errors import CardError, DriftError, holds_token
-from hubpush.manifest import NAME, Build, Facts, File, Inputs, Manifest, Past, card_inputs, describe_bytes
-from hubpush.remote import README, TITLE, Proposal, Remote, part_of, read, stands
+from hubpush.manifest import NAME, README, Build, Facts, File, Inputs, Manifest, Past, card_inputs, describe_bytes
+from hubpush.remote import TITLE, Proposal, Remote, part_of, read, stands
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -25,10 +25,10 @@ from urllib.parse import quote
 from hubpush import card as cards
 from hubpush import metadata, page
 from hubpush.errors import UsageError
-from hubpush.manifest import NAME, File, Manifest, Output, describe_bytes
+from hubpush.manifest import NAME, README, File, Manifest, Output, describe_bytes
 from hubpush.page import link, table, text
 from hubpush.planning import Plan
-from hubpush.remote import README, Remote, RemoteFile
+from hubpush.remote import Remote, RemoteFile
 
 INDEX, DATA = "index.html", "preview.json"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubpush import card, catalog, manifest, parity, pipeline, remote, source
+from hubpush import card, catalog, conversion, manifest, parity, pipeline, remote, source
 from hubpush.errors import DriftError, UsageError
 from hubpush.parity import recorded
 from hubpush.parity.published import strangers
@@ -164,7 +164,6 @@ def load(verified: Verification, folder: Path, *, keras: bool = False) -> tuple[
 def prove_again(
     verified: Verification,
     folder: Path,
-    archive: source.Archive,
     files: source.Files,
     progress: Callable[[float], None],
 ) -> Verification:
@@ -174,7 +173,7 @@ def prove_again(
         HubpushError: The source is damaged, is no checkpoint of this model, or the two cannot even be compared.
     """
     build = verified.manifest.build
-    if archive.sha256 != build.source.sha256:
+    if (archive := source.identity(files)).sha256 != build.source.sha256:
         finding = Finding("source", _short(build.source.sha256), _short(archive.sha256), False)
         return replace(
             verified,
@@ -276,7 +275,6 @@ def bring(
 
 def prove(
     folder: Path,
-    archive: source.Archive,
     files: source.Files,
     release: Release,
     asked: Sequence[parity.Asked],
@@ -288,7 +286,7 @@ def prove(
         HubpushError: The checkpoint cannot be read as this release, or the two cannot even be compared.
     """
     reading, report = _measured(folder, files, release, asked, progress)
-    manifest.write_record(folder, pipeline.record(archive.name, release, archive, files, folder, reading, report))
+    manifest.write_record(folder, conversion.record(release, files, folder, reading, report))
     return report
 
 
@@ -298,12 +296,12 @@ def _measured(
     release: Release,
     asked: Sequence[parity.Asked],
     progress: Callable[[float], None],
-) -> tuple[pipeline.Reading, parity.ParityReport]:
+) -> tuple[conversion.Reading, parity.ParityReport]:
     from hubpush.checkpoint import Checkpoint
 
     with Checkpoint(files.prefix) as checkpoint:
-        reading = pipeline.read(checkpoint, files, release)
-    return reading, pipeline.prove(folder, files, reading, release, asked, progress)
+        reading = conversion.read(checkpoint, files, release)
+    return reading, conversion.prove(folder, files, reading, release, asked, progress)
 
 
 def release_of(build: Build, **said: Any) -> Release:
@@ -344,7 +342,7 @@ def _single(said: Mapping[str, Any]) -> Release:
 
 def _downloaded(folder: Path, there: Mapping[str, remote.RemoteFile]) -> Iterator[Finding]:
     """Manifest and card against the Hub's own digests: no manifest names itself, and a card holds a person's text."""
-    for path in (manifest.NAME, remote.README):
+    for path in (manifest.NAME, manifest.README):
         local = folder / path
         if path in there and local.is_file() and not there[path].equals(manifest.describe(local)):
             yield Finding(f"{path} as the Hub has it", there[path].git_oid[:12], "another on this machine", False)
@@ -358,7 +356,7 @@ def _digest(folder: Path, path: str, file: File, found: Manifest) -> Finding:
     there = manifest.describe(local)
     if there.sha256 == file.sha256:
         return Finding(path, _short(file.sha256), "the same", True)
-    if path == remote.README:
+    if path == manifest.README:
         parts = card.generated(local.read_text(encoding="utf-8", errors="replace"))
         changed = [name for name, sha256 in found.card_parts.items() if parts.get(name) != sha256]
         if not changed:

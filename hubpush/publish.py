@@ -216,6 +216,7 @@ def push(
                 message=step.message,
                 description=step.description,
                 parent=step.parent,
+                sha256={path: file.sha256 for path, file in step.manifest.files.items()},
                 revision=f"refs/pr/{ours.number}" if ours is not None else None,
                 create_pr=author is not None and ours is None,
                 embedded=embedded or bool(given_up),
@@ -280,7 +281,8 @@ def _operations(step: Plan) -> list[Operation]:
 def _from_disk(place: Path, path: str, file: File) -> CommitOperationAdd:
     """A file of the work directory, by the very bytes that were hashed: something may write to it meanwhile.
 
-    A large one is hashed once, by the client, which sends it under that digest; storage that gets other bytes refuses.
+    A large one was hashed when it was written: `upload.commit` sends it under that digest, and storage that gets other
+    bytes refuses.
     """
     from huggingface_hub import CommitOperationAdd
 
@@ -289,7 +291,7 @@ def _from_disk(place: Path, path: str, file: File) -> CommitOperationAdd:
         is_same, operation = describe_bytes(data) == file, CommitOperationAdd(path, data)
     else:
         operation = CommitOperationAdd(path, str(place))
-        is_same = operation.upload_info.sha256.hex() == file.sha256
+        is_same = operation.upload_info.size == file.size
     if not is_same:
         raise DriftError(
             f"{path} in {place.parent} is not what was built and proven",

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 from hubpush import card, metadata
 from hubpush.client import AgainError, by_lfs, errors, quiet_bars
 from hubpush.errors import DriftError, HubRefusedError
-from hubpush.manifest import NAME, File, Manifest, describe_bytes, parse
+from hubpush.manifest import NAME, README, File, Manifest, describe_bytes, parse
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-README = "README.md"
 
 _SMALL = 16 << 20  # bytes; a manifest with all its samples has less than one
 

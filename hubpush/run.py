@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,8 +81,12 @@ def check_family(family: Family, file: Path) -> None:
         )
 
 
-def preflight(jobs: Sequence[Job]) -> dict[str, HubpushError]:
+def preflight(jobs: Sequence[Job], sizes: Mapping[str, int]) -> dict[str, HubpushError]:
     """Check what a run needs before its first byte is fetched: packages, and disk space release by release.
+
+    Args:
+        jobs: The releases.
+        sizes: See `archive_sizes`.
 
     Returns:
         The releases for which the disk has no room, by name.
@@ -93,22 +98,37 @@ def preflight(jobs: Sequence[Job]) -> dict[str, HubpushError]:
         from hubpush import parity
 
         parity.require_installed()
-    return without_room(jobs)
+    return without_room(jobs, sizes)
 
 
-def without_room(jobs: Sequence[Job]) -> dict[str, HubpushError]:
+def archive_sizes(jobs: Sequence[Job]) -> dict[str, int]:
+    """Bytes of the releases' archives, by the releases' names; 0 where nobody can tell."""
+    with ThreadPoolExecutor(8) as threads:
+        return dict(zip((job.release.name for job in jobs), threads.map(archive_size, jobs), strict=True))
+
+
+def without_room(jobs: Sequence[Job], sizes: Mapping[str, int]) -> dict[str, HubpushError]:
     """The releases for which the disk has no room, by name, if they are carried in this order."""
     refused: dict[str, HubpushError] = {}
     needed = 0
-    with ThreadPoolExecutor(8) as threads:
-        for job, size in zip(jobs, threads.map(archive_size, jobs), strict=True):
-            # Archives stay for the next run; beside each the checkpoint unpacked (for a time) and the built folder.
-            try:
-                source.require_space(job.work, needed + 3 * size)
-                needed += 3 * size
-            except HubpushError as error:
-                refused[job.release.name] = error
+    for job in jobs:
+        # Archives stay for the next run; beside each the checkpoint unpacked (for a time) and the built folder.
+        space = 3 * sizes[job.release.name]
+        try:
+            source.require_space(job.work, needed + space)
+            needed += space
+        except HubpushError as error:
+            refused[job.release.name] = error
     return refused
+
+
+def _in_good_order(jobs: Sequence[Job], sizes: Mapping[str, int], side_by_side: int) -> list[Job]:
+    """The order in which several workers end together, the first of them without waiting for a large download.
+
+    That is the smallest ones first, one for each worker, and then from the largest on.
+    """
+    by_size = sorted(jobs, key=lambda job: sizes[job.release.name])
+    return [*by_size[:side_by_side], *reversed(by_size[side_by_side:])]
 
 
 def local_mirror(mirror: str | None, work: Path, tell: Tell) -> str | None:
@@ -173,6 +193,7 @@ def carry_all(
         done(outcome)
 
     needed: list[Job] = []
+    to_build: set[str] = set()
     changing = 0
     with ThreadPoolExecutor(min(8, len(jobs))) as threads:
         for job, found in zip(jobs, threads.map(_surveyed, jobs), strict=True):
@@ -181,16 +202,55 @@ def carry_all(
             else:
                 needed.append(job)
                 changing += found in ("build", "card")
-    refused = _too_many(needed, changing) or preflight(needed)
+                to_build |= {job.release.name} if found == "build" else set()
+    sizes = archive_sizes(needed)
+    refused = _too_many(needed, changing) or preflight(needed, sizes)
     for job in needed:
         if job.release.name in refused:
             finish(_failed(job, refused[job.release.name]))
     needed = [job for job in needed if job.release.name not in refused]
+    if workers > 1:
+        needed = _in_good_order(needed, sizes, workers)
     if needed:
-        with carrying(needed, workers, scheduler, tell) as carried:
+        # Workers of a cluster may have another way to the source.
+        ahead = [job for job in needed if job.release.name in to_build] if scheduler is None else []
+        with _fetching(ahead, tell), carrying(needed, workers, scheduler, tell) as carried:
             for outcome in carried:
                 finish(outcome)
     return [outcomes[job.release.name] for job in jobs]
+
+
+@contextmanager
+def _fetching(jobs: Sequence[Job], tell: Tell) -> Iterator[None]:
+    """Fetch what releases need from servers, one after the other, while those before them are carried.
+
+    So the network is at work while processors and disks are. What fails here says so where the release is carried.
+    """
+    is_over = threading.Event()
+
+    def fetch(job: Job) -> None:
+        def told(done: int, total: int | None) -> None:
+            if is_over.is_set():
+                raise InterruptedError
+            tell(job.release.name, "fetch", done / total if total else None)
+
+        if isinstance(location := job.location(), str):
+            source.bring(location, job.work / "downloads", job.pin, told, until=job.options.bounds.until)
+
+    def fetch_all() -> None:
+        for job in jobs[1:]:  # the first one is carried, and so fetched, right now
+            with suppress(HubpushError, OSError):
+                fetch(job)
+            if is_over.is_set():
+                return
+
+    thread = threading.Thread(target=fetch_all, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join(1.0)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -216,6 +217,7 @@ def summary(
         if dry_run:
             _show_plans(outcomes, previews or {})
         table([_row(outcome) for outcome in outcomes], Format.human)
+        _say_stations(outcomes)
     for sentence in dict.fromkeys(s for o in outcomes for s in o.assumed):
         say(f"Assumed: {sentence}")
     for outcome in outcomes:
@@ -243,6 +245,17 @@ def summary(
         say(f"\nPreview, as the Hub would show it: {pages}")
     if mode is Format.human and hub is not None and "://" not in hub and any(o.commit for o in outcomes):
         say(f"\nTo browse and download: hubpush hub serve {hub}")
+
+
+def _say_stations(outcomes: Sequence[Outcome]) -> None:
+    """Where the time went; side by side, releases take less than the sum."""
+    worked = [outcome for outcome in outcomes if outcome.seconds]
+    total = Counter[str]()
+    for outcome in worked:
+        total.update(outcome.seconds)
+    if len(worked) > 1:
+        shown = ", ".join(f"{station} {seconds:.1f} s" for station, seconds in total.items())
+        say(f"Stations, all releases added up: {shown}")
 
 
 def _say_page(page: Page) -> None:

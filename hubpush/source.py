@@ -18,9 +18,9 @@ import stat
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -29,6 +29,7 @@ from filelock import FileLock
 from hubpush import tarball
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Pin, Release, is_allowed_url
+from hubpush.digests import Sha256
 from hubpush.errors import SourceError
 
 if TYPE_CHECKING:
@@ -59,6 +60,25 @@ _CHECKPOINT_FILE = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
 @dataclass(frozen=True)
+class Local:
+    """A source whose bytes are on this machine, and which nobody has read yet.
+
+    Attributes:
+        name: As of an `Archive`.
+        path: As of an `Archive`.
+        pin: What it must be; None for whatever it is.
+        etag: As of an `Archive`.
+        is_download: Whether it is a copy of ours, which is removed where it is not the pinned one.
+    """
+
+    name: str
+    path: Path
+    pin: Pin | None = None
+    etag: str | None = None
+    is_download: bool = False
+
+
+@dataclass(frozen=True)
 class Archive:
     """A source whose bytes are on this machine and are the right ones.
 
@@ -86,12 +106,16 @@ class Files:
         config: bert_config.json; None where there is none.
         vocab: vocab.txt; None where there is none.
         apart: Those of `config` and `vocab` that were given apart, and are no part of the source.
+        place: The directory that they were found in, or the prefix.
+        archive: The archive that they were unpacked from; None for files that lie where they are.
     """
 
     prefix: Path
     config: Path | None
     vocab: Path | None
     apart: tuple[str, ...] = ()
+    place: Path = Path()
+    archive: Archive | None = None
 
     def texts(self) -> dict[str, Path]:
         """Config and vocabulary by what they are, as far as they are there."""
@@ -203,7 +227,7 @@ class Member:
                 if not target.exists():
                     part = target.with_name(target.name + ".part")
                     with (
-                        _zip(self.bundle) as archive,
+                        _zip(self.bundle) as (_, archive),
                         archive.open(self.entry) as packed,
                         part.open("wb") as unpacked,
                     ):
@@ -222,7 +246,7 @@ def member(bundle: Path, source: str) -> Member:
     Raises:
         SourceError: The bundle must not be opened, is damaged, or does not hold it once.
     """
-    with _disk(bundle.name), _zip(bundle) as archive:
+    with _disk(bundle.name), _zip(bundle) as (_, archive):
         entries = archive.infolist()
         _check_entries(bundle, entries)
     zips = [e for e in entries if e.filename.lower().endswith(".zip") and not e.filename.startswith("__MACOSX/")]
@@ -284,6 +308,64 @@ def display_name(location: Location) -> str:
     return location.partition("?")[0].partition("#")[0] if isinstance(location, str) else location.name
 
 
+def bring(
+    location: Location,
+    downloads: Path,
+    pin: Pin | None = None,
+    progress: Progress | None = None,
+    *,
+    until: float | None = None,
+) -> Local:
+    """Bring a source to this machine. What it is, whoever reads it tells: `opened`, which unpacks it, or `identified`.
+
+    A download goes to a `.part` file that a later run resumes, and gets its name when it is complete.
+
+    Args:
+        location: A URL or path, as `resolve` gives it.
+        downloads: Directory that keeps downloaded archives.
+        pin: What the source must be; None takes what comes.
+        progress: Told about the bytes of a download.
+        until: When a server is not waited for any more, as `time.time()` counts.
+
+    Raises:
+        SourceError: The source is not there, or does not come.
+    """
+    if isinstance(location, str):
+        return _download(location, downloads, pin, progress or (lambda _done, _total: None), until)
+    if isinstance(location, Member):
+        location = location.taken_out(downloads)
+    if location.name in _SAVED_MODEL and location.is_file():
+        raise _no_checkpoint(location.parent, location.parent.name, is_packed=False)
+    if (
+        location.is_file()
+        and not _CHECKPOINT_FILE.search(location.name)
+        and location.suffix.lower() != ".zip"
+        and not zipfile.is_zipfile(location)
+    ):
+        raise SourceError(
+            f"{location.name} is neither a zip nor a file of a checkpoint",
+            hint="give a zip, the directory of a checkpoint, or its prefix (PREFIX.index and PREFIX.data-*)",
+        )
+    return Local(location.name, location, pin)
+
+
+def identified(local: Local, texts: Texts = NO_TEXTS) -> Archive:
+    """Read a source for its digest alone, and check that it is the pinned one.
+
+    Args:
+        local: What `bring` gave.
+        texts: Config and vocabulary that are given apart; what lies beside a checkpoint is not looked for then.
+
+    Raises:
+        SourceError: It cannot be read, or it is not the pinned one.
+    """
+    if local.path.is_file() and not _CHECKPOINT_FILE.search(local.path.name):
+        return _checked(local, *_digest(local.path))
+    found = identity(find(local.path, texts))
+    check(found.name, found.sha256, found.size, local.pin)
+    return found
+
+
 def fetch(
     location: Location,
     downloads: Path,
@@ -293,38 +375,26 @@ def fetch(
     *,
     until: float | None = None,
 ) -> Archive:
-    """Bring a source to this machine and check it against its pin.
-
-    A download goes to a `.part` file that a later run resumes, and gets its name when size and digest are right.
-
-    Args:
-        location: A URL or path, as `resolve` gives it.
-        downloads: Directory that keeps downloaded archives.
-        pin: What the source must be; None takes what comes.
-        progress: Told about the bytes of a download.
-        texts: Config and vocabulary that are given apart; what lies beside a checkpoint is not looked for then.
-        until: When a server is not waited for any more, as `time.time()` counts.
+    """Bring a source to this machine, and read it for its digest: `bring`, then `identified`.
 
     Raises:
         SourceError: The source is not there, does not come, or is not the pinned one.
     """
-    if isinstance(location, str):
-        return _download(location, downloads, pin, progress or (lambda _done, _total: None), until)
-    if isinstance(location, Member):
-        location = location.taken_out(downloads)
-    if location.name in _SAVED_MODEL and location.is_file():
-        raise _no_checkpoint(location.parent, location.parent.name, is_packed=False)
-    if location.is_file() and not _CHECKPOINT_FILE.search(location.name):
-        if location.suffix.lower() != ".zip" and not zipfile.is_zipfile(location):
-            raise SourceError(
-                f"{location.name} is neither a zip nor a file of a checkpoint",
-                hint="give a zip, the directory of a checkpoint, or its prefix (PREFIX.index and PREFIX.data-*)",
-            )
-        archive = Archive(location.name, location, *_digest(location))
-    else:
-        archive = _digest_files(location, texts)
-    check(archive.name, archive.sha256, archive.size, pin)
-    return archive
+    return identified(bring(location, downloads, pin, progress, until=until), texts)
+
+
+def _checked(local: Local, sha256: str, size: int) -> Archive:
+    """An archive that was read, if it is the pinned one."""
+    if local.is_download:
+        note, changed = _note(local.path), local.path.stat().st_mtime_ns
+        note.write_text(json.dumps({**_read_note(note), "sha256": sha256, "changed": str(changed)}))
+    try:
+        check(local.name, sha256, size, local.pin)
+    except SourceError:
+        if local.is_download:  # bytes that are not the pinned ones serve nobody: the next run starts from nothing
+            local.path.unlink(missing_ok=True)
+        raise
+    return Archive(local.name, local.path, sha256, size, local.etag)
 
 
 def fetch_module(location: Location, downloads: Path, progress: Progress | None = None) -> tuple[Archive, Path]:
@@ -342,7 +412,7 @@ def fetch_module(location: Location, downloads: Path, progress: Progress | None 
         SourceError: It does not come, must not be opened, or holds no SavedModel.
     """
     if isinstance(location, str):
-        archive = _download(location, downloads, None, progress or (lambda _done, _total: None), None)
+        archive = identified(_download(location, downloads, None, progress or (lambda _done, _total: None), None))
     else:
         path = location.taken_out(downloads) if isinstance(location, Member) else location
         if not path.is_file():
@@ -390,31 +460,58 @@ def size_of(location: Location, until: float | None = None) -> int | None:
 
 
 @contextmanager
-def opened(archive: Archive, scratch: Path, texts: Texts = NO_TEXTS) -> Iterator[Files]:
-    """The files of the checkpoint in an archive, for the time of the `with` block.
+def opened(local: Local, scratch: Path, texts: Texts = NO_TEXTS) -> Iterator[Files]:
+    """The files of the checkpoint in a source, for the time of the `with` block.
 
-    A zip is unpacked below `scratch` (and in it, zips of checkpoints are not looked into); directories and prefixes are
-    used where they are. What was unpacked is removed at the end.
+    A zip is unpacked below `scratch` (and in it, zips of checkpoints are not looked into), and checked against its pin:
+    it is read once, for its digest, its entries' CRC-32 and their bytes. Directories and prefixes are used where they
+    are; `identity` tells what they are, when their files were read. What was unpacked is removed at the end.
 
     Args:
-        archive: What `fetch` gave.
+        local: What `bring` gave.
         scratch: Directory to unpack to; it is emptied.
         texts: Config and vocabulary that are given apart.
 
     Raises:
-        SourceError: The archive must not be opened, is damaged, or does not hold exactly one checkpoint.
+        SourceError: The archive must not be opened, is damaged, is not the pinned one, or does not hold exactly one
+            checkpoint.
     """
-    if not archive.path.is_file():
-        yield find(archive.path, texts)
+    if not local.path.is_file() or _CHECKPOINT_FILE.search(local.path.name):
+        yield find(local.path, texts)
         return
-    name = PurePosixPath(archive.name).name
+    name = PurePosixPath(local.name).name
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        unpack(archive.path, scratch)
-        yield find(scratch, texts, packed_as=name)
+        try:
+            archive = _checked(local, *unpack(local.path, scratch))
+        except SourceError:
+            if local.pin is not None:  # that it is another archive says more than what is wrong with it
+                identified(local)
+            raise
+        yield replace(find(scratch, texts, packed_as=name), archive=archive)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def identity(files: Files, known: Mapping[str, tuple[str, int]] | None = None) -> Archive:
+    """What a checkpoint's source is: the archive that it came from, or a digest over its files' names and digests.
+
+    Args:
+        files: The files.
+        known: Digest and bytes of index and data files by their names, where they were read already.
+
+    Raises:
+        SourceError: A file cannot be read.
+    """
+    if files.archive is not None:
+        return files.archive
+    own = dict(sorted((known or digests(files.weights())).items()))
+    own |= {role: _digest(path) for role, path in files.texts().items() if role not in files.apart}
+    digest = hashlib.sha256()
+    for name, (sha256, _) in own.items():
+        digest.update(os.fsencode(name) + f"\0{sha256}\n".encode())
+    return Archive(files.place.name, files.place, digest.hexdigest(), sum(size for _, size in own.values()))
 
 
 def find(path: Path, texts: Texts = NO_TEXTS, *, packed_as: str | None = None) -> Files:
@@ -458,7 +555,7 @@ def find(path: Path, texts: Texts = NO_TEXTS, *, packed_as: str | None = None) -
     given = {"config": texts.config, "vocab": texts.vocab}
     # To name what lies beside the checkpoint anyway says nothing new.
     apart = (r for r, path in given.items() if path is not None and path.resolve().parent != prefix.parent.resolve())
-    files = Files(prefix, config, vocab, tuple(apart))
+    files = Files(prefix, config, vocab, tuple(apart), place=path if path.is_dir() else prefix)
     for file in files.all():
         if not file.exists():
             raise SourceError(f"{file} is not there", hint="check the path")
@@ -519,20 +616,24 @@ def _no_checkpoint(path: Path, name: str, *, is_packed: bool) -> SourceError:
     )
 
 
-def unpack(path: Path, into: Path) -> None:
+def unpack(path: Path, into: Path) -> tuple[str, int]:
     """Unpack a zip into an empty directory, refusing whatever an honest archive of a checkpoint never has.
 
     Refused: absolute names, `..`, drive letters, backslashes, control characters, names that differ in case alone,
     duplicates, links and devices, overlapping entries, encryption, compression other than stored and deflate, too many
     entries, too many bytes, a ratio above deflate's for weights, sizes other than the directory of the zip says.
 
+    Returns:
+        The digest of the archive, over the very bytes that were unpacked, and its size.
+
     Raises:
         SourceError: The archive is one of these, or damaged.
     """
-    with _disk(path.name), _zip(path) as archive:
+    with _disk(path.name), Sha256() as sha256, _zip(path) as (stream, archive):
         entries = archive.infolist()
         _check_entries(path, entries)
-        for entry in entries:
+        stream.follow(sha256)
+        for entry in sorted(entries, key=lambda e: e.header_offset):
             target = into / entry.filename
             if entry.is_dir():
                 target.mkdir(parents=True, exist_ok=True)
@@ -540,23 +641,56 @@ def unpack(path: Path, into: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(entry) as packed, target.open("xb") as unpacked:
                 _copy(packed, unpacked, entry.file_size, f"{path.name}: {entry.filename}")
+        size = stream.finish()
+    return sha256.hexdigest(), size
 
 
-class _Frugal(io.BufferedReader):
-    """A zip that zipfile cannot read whole: it takes the directory into memory, and four times that for its entries."""
+class _Zip(io.BufferedReader):
+    """A zip that is hashed as it is read, and whose directory zipfile cannot make larger than memory.
+
+    (It takes the directory into memory, and four times that for its entries.)
+    """
+
+    _sum: Sha256 | None = None
+    _hashed = 0
+
+    def follow(self, sha256: Sha256) -> None:
+        """Hash what is read from now on: entries in the order in which they lie there, and what is between them."""
+        self._sum = sha256
+
+    def finish(self) -> int:
+        """Hash what is left; the number of bytes."""
+        self.seek(self._hashed)
+        while self.read(_CHUNK):
+            pass
+        return self._hashed
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_DIRECTORY:
             raise zipfile.BadZipFile(f"a directory of {size:,} bytes, at most {_MAX_DIRECTORY:,} are read")
-        return super().read(size)
+        if self._sum is None:
+            return super().read(size)
+        position = self.tell()
+        if position > self._hashed:  # what lies between two entries
+            self.seek(self._hashed)
+            while (gap := position - self._hashed) and (between := super().read(min(gap, _CHUNK))):
+                self._hash(between)
+        data = super().read(size)
+        self._hash(data[max(0, self._hashed - position) :])
+        return data
+
+    def _hash(self, data: bytes) -> None:
+        if self._sum is not None and data:
+            self._sum.update(data)
+            self._hashed += len(data)
 
 
 @contextmanager
-def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip to read; what a damaged one raises is an error of the source."""
+def _zip(path: Path) -> Iterator[tuple[_Zip, zipfile.ZipFile]]:
+    """A zip to read, and the stream that it is read from; what a damaged one raises is an error of the source."""
     try:
-        with _Frugal(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
-            yield archive
+        with _Zip(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
+            yield stream, archive
     # ValueError: names that are not UTF-8, offsets beyond every file.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise SourceError(
@@ -570,19 +704,6 @@ def _disk(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise SourceError(f"{name} cannot be unpacked: {error}", hint="check the disk and the path") from None
-
-
-def require_unchanged(archive: Archive, texts: Texts = NO_TEXTS) -> None:
-    """Check that a source on a disk is still what `fetch` saw: somebody may write to it meanwhile.
-
-    Raises:
-        SourceError: It is not.
-    """
-    now = _digest(archive.path)[0] if archive.path.is_file() else _digest_files(archive.path, texts).sha256
-    if now != archive.sha256:
-        raise SourceError(
-            f"{archive.name} was changed while it was converted", hint="let nobody write to it, and run again"
-        )
 
 
 def require_space(directory: Path, needed: int) -> None:
@@ -612,24 +733,20 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def digests(paths: Iterable[Path]) -> dict[str, tuple[str, int]]:
+    """Digest and bytes of files by their names.
+
+    Raises:
+        SourceError: One cannot be read.
+    """
+    return {path.name: _digest(path) for path in paths}
+
+
 def _digest(path: Path) -> tuple[str, int]:
     try:
         return file_sha256(path), path.stat().st_size
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}", hint="check the path") from None
-
-
-def _digest_files(path: Path, texts: Texts) -> Archive:
-    files = find(path, texts)
-    digest, size = hashlib.sha256(), 0
-    own = [(file.name, file) for file in files.weights()]
-    own += [(role, file) for role, file in files.texts().items() if role not in files.apart]
-    for name, file in own:
-        sha256, length = _digest(file)
-        digest.update(os.fsencode(name) + f"\0{sha256}\n".encode())
-        size += length
-    where = path if path.is_dir() else files.prefix
-    return Archive(where.name, where, digest.hexdigest(), size)
 
 
 def check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
@@ -793,30 +910,38 @@ def _request(client: httpx2.Client, method: str, url: str, headers: dict[str, st
     raise SourceError(f"{url} redirects more than {_REDIRECTS} times", hint="check the source's URL")
 
 
-def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress, until: float | None) -> Archive:
+def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress, until: float | None) -> Local:
     # Two families may use one file name for different archives (uncased_L-12_H-768_A-12.zip of 2018 and of 2020).
     folder = downloads / hashlib.sha256(url.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(url.partition("?")[0]).name) or "archive")
-    note = target.with_name(target.name + ".json")
+    note = _note(target)
     with FileLock(target.with_name(target.name + ".lock")):
-        # Kept from before the pin changed; or from before the server had another version, as far as it tells.
-        if target.exists() and (
-            _has_changed(url, note, target.stat().st_size, until) if pin is None else _digest(target)[0] != pin.sha256
-        ):
+        if target.exists() and not _is_still_wanted(url, target, pin, until):
             target.unlink()
         if not target.exists():
             _receive(url, target, note, pin, progress, until)
-        sha256, size = _digest(target)
+        size = target.stat().st_size
         progress(size, size)
-        try:
-            check(display_name(url), sha256, size, pin)
-        except SourceError:
-            # Bytes that are not the pinned ones serve nobody: the next run starts from nothing.
-            target.unlink()
-            raise
-        etag = _read_note(note).get("etag")
-    return Archive(display_name(url), target, sha256, size, etag)
+    return Local(display_name(url), target, pin, _read_note(note).get("etag"), is_download=True)
+
+
+def _note(target: Path) -> Path:
+    return target.with_name(target.name + ".json")
+
+
+def _is_still_wanted(url: str, target: Path, pin: Pin | None, until: float | None) -> bool:
+    """Whether a kept download is no other than the pinned one, as far as is known without reading it again.
+
+    It may be from before the pin changed; without a pin, from before the server had another version.
+    """
+    found, known = target.stat(), _read_note(_note(target))
+    if pin is None:
+        return not served(url, until).is_another(known.get("etag") or known.get("validator"), found.st_size)
+    # Whoever opens it reads it all, and is the last to tell.
+    is_as_it_was = known.get("changed") == str(found.st_mtime_ns)
+    sha256 = known.get("sha256") if is_as_it_was else None
+    return pin.size in (None, found.st_size) and (sha256 or _digest(target)[0]) == pin.sha256
 
 
 @dataclass(frozen=True)
@@ -871,13 +996,7 @@ def fetch_served(url: str, downloads: Path, progress: Progress | None = None, *,
     Raises:
         SourceError: It does not come.
     """
-    return _download(url, downloads / "served", None, progress or (lambda _done, _total: None), until)
-
-
-def _has_changed(url: str, note: Path, size: int, until: float | None) -> bool:
-    """Whether a server says that it has another version than the one that was kept."""
-    known = _read_note(note)
-    return served(url, until).is_another(known.get("etag") or known.get("validator"), size)
+    return identified(_download(url, downloads / "served", None, progress or (lambda _done, _total: None), until))
 
 
 def _read_note(note: Path) -> dict[str, str]:

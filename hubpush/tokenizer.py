@@ -7,6 +7,7 @@ writes.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -151,9 +152,31 @@ def write(vocabulary: Vocabulary, folder: Path, *, cased: bool, model_max_length
     Raises:
         TokenizerError: The built tokenizer has another id for a line.
     """
+    (folder / "tokenizer.json").write_text(_serialized(vocabulary.tokens, cased), encoding="utf-8", newline="\n")
+    settings = {
+        "backend": "tokenizers",
+        "cls_token": "[CLS]",
+        "do_lower_case": not cased,
+        "mask_token": "[MASK]",
+        "model_max_length": model_max_length,
+        "pad_token": "[PAD]",
+        "sep_token": "[SEP]",
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "tokenizer_class": "BertTokenizer",
+        "unk_token": "[UNK]",
+    }
+    text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8", newline="\n")
+    (folder / "vocab.txt").write_bytes(vocabulary.raw)
+
+
+@functools.lru_cache(maxsize=2)
+def _serialized(tokens: tuple[str, ...], cased: bool) -> str:
+    """tokenizer.json, kept for the next release with the same vocabulary: families share theirs."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    ids = {token: n for n, token in enumerate(vocabulary.tokens)}
+    ids = {token: n for n, token in enumerate(tokens)}
     wordpiece = models.WordPiece(
         ids,
         unk_token="[UNK]",  # noqa: S106
@@ -172,31 +195,15 @@ def write(vocabulary: Vocabulary, folder: Path, *, cased: bool, model_max_length
         special_tokens=[(token, ids[token]) for token in ("[CLS]", "[SEP]")],
     )
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    for n, token in enumerate(vocabulary.tokens):
+    for n, token in enumerate(tokens):
         if tokenizer.token_to_id(token) != n or tokenizer.id_to_token(n) != token:
             raise TokenizerError(
                 f"line {n + 1} of the vocabulary, {token!r}, got id {tokenizer.token_to_id(token)} instead of {n}",
                 hint="this is a fault of hubpush or of the tokenizers library; please report it with the vocabulary",
             )
-    if tokenizer.get_vocab_size() != len(vocabulary.tokens):
+    if tokenizer.get_vocab_size() != len(tokens):
         raise TokenizerError(
-            f"the tokenizer has {tokenizer.get_vocab_size():,} tokens for {len(vocabulary.tokens):,} lines",
+            f"the tokenizer has {tokenizer.get_vocab_size():,} tokens for {len(tokens):,} lines",
             hint="this is a fault of hubpush or of the tokenizers library; please report it with the vocabulary",
         )
-    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
-    settings = {
-        "backend": "tokenizers",
-        "cls_token": "[CLS]",
-        "do_lower_case": not cased,
-        "mask_token": "[MASK]",
-        "model_max_length": model_max_length,
-        "pad_token": "[PAD]",
-        "sep_token": "[SEP]",
-        "strip_accents": None,
-        "tokenize_chinese_chars": True,
-        "tokenizer_class": "BertTokenizer",
-        "unk_token": "[UNK]",
-    }
-    text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8", newline="\n")
-    (folder / "vocab.txt").write_bytes(vocabulary.raw)
+    return tokenizer.to_str(pretty=True)

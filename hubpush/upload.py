@@ -14,12 +14,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hubpush.client import AgainError, Bounds, bound, by_lfs, errors, in_force, quiet_bars, remaining, require_time
-from hubpush.errors import HubpushError
+from hubpush.errors import DriftError, HubpushError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -46,6 +47,7 @@ def commit(
     message: str,
     description: str,
     parent: str,
+    sha256: Mapping[str, str] = MappingProxyType({}),
     revision: str | None = None,
     create_pr: bool = False,
     embedded: bool = False,
@@ -61,6 +63,7 @@ def commit(
         message: The commit's first line.
         description: The rest.
         parent: The commit that has to be the head.
+        sha256: Digests of files on the disk by their paths in the repo, where they are known already.
         revision: The branch; None for `main`.
         create_pr: Make a pull request of it.
         embedded: Go by LFS: it is faster on loopback, and what is left after a xet upload that stalled.
@@ -73,14 +76,21 @@ def commit(
         DeferredError: The deadline is over, or the Hub asks for more patience than is allowed.
         HubRefusedError: The Hub says no.
         CardError: It does not accept the card.
+        DriftError: A file is not what its digest says.
     """
+    from huggingface_hub import CommitOperationAdd
+
     bounds = bounds or in_force()
     if not embedded and _goes_by_xet(operations):
         try:
             operations = _by_xet(api, repo_id, operations, revision, create_pr, bounds)
+            _require_same(operations, sha256)
         except _GivenUp as why:
             if tell is not None:
                 tell(f"{repo_id}: the upload by xet is given up ({why}); it goes by LFS")
+    for operation in operations:
+        if isinstance(operation, CommitOperationAdd) and operation.path_in_repo in sha256:
+            operation.upload_info.sha256 = bytes.fromhex(sha256[operation.path_in_repo])
     with errors(repo_id), by_lfs(True), quiet_bars():
         return api.create_commit(
             repo_id,
@@ -91,6 +101,23 @@ def commit(
             revision=revision,
             create_pr=create_pr,
         )
+
+
+def _require_same(operations: Sequence[Operation], sha256: Mapping[str, str]) -> None:
+    """Check what was sent by xet, which hashes while it reads: storage does not refuse another file there.
+
+    Raises:
+        DriftError: It is another one.
+    """
+    from huggingface_hub import CommitOperationAdd
+
+    for operation in operations:
+        if isinstance(operation, CommitOperationAdd):
+            path, found = operation.path_in_repo, operation.upload_info
+            if path in sha256 and found.is_hashed and found.sha256.hex() != sha256[path]:
+                raise DriftError(
+                    f"{path} is not what was built and proven", hint="something wrote to the work directory: run again"
+                )
 
 
 def _goes_by_xet(operations: Sequence[Operation]) -> bool:

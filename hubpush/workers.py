@@ -218,8 +218,9 @@ def _share(pipe: Connection, width: int) -> None:
     # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
-    # Workers side by side share the machine's cores instead of each asking for all of them.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // width)))
+    # Workers side by side share the machine's cores instead of each asking for all of them: torch and TensorFlow.
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // width)))
 
 
 def _carry_in_process(name: str, specified: bytes) -> Outcome:

@@ -149,7 +149,7 @@ _CONFIG = json.dumps(TINY).encode()
 
 def _read_zip(folder: Path, raw: bytes) -> None:
     (folder / "a.zip").write_bytes(raw)
-    with source.opened(source.fetch(folder / "a.zip", folder), folder / "scratch") as files:
+    with source.opened(source.bring(folder / "a.zip", folder), folder / "scratch") as files:
         files.all()
 
 

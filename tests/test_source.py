@@ -26,6 +26,8 @@ from hubpush.catalog import Pin
 from hubpush.errors import SourceError
 from hubpush.source import (
     Archive,
+    Local,
+    bring,
     fetch,
     file_sha256,
     find,
@@ -489,9 +491,9 @@ def here(release: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(release, tmp_path / "here"))
 
 
-def contents(archive: Archive, scratch: Path) -> dict[str, str]:
-    """Name and digest of every file of the checkpoint in an archive."""
-    with opened(archive, scratch) as files:
+def contents(local: Local, scratch: Path) -> dict[str, str]:
+    """Name and digest of every file of the checkpoint in a source."""
+    with opened(local, scratch) as files:
         assert files.prefix.name == PREFIX
         return {path.name: file_sha256(path) for path in files.all()}
 
@@ -502,7 +504,7 @@ def test_every_way_to_give_a_checkpoint_gives_the_same_files(here: Path, tmp_pat
     ways = [here, here / PREFIX, *(here / name for name in NAMES[1:3])]
     ways += [zip_release(here, tmp_path / "a.zip"), zip_release(here, tmp_path / "b.zip", "uncased/inside")]
     for way in ways:
-        assert contents(fetch(way, tmp_path / "d"), tmp_path / "scratch") == expected, way.name
+        assert contents(bring(way, tmp_path / "d"), tmp_path / "scratch") == expected, way.name
     assert not (tmp_path / "d").exists()
     assert not (tmp_path / "scratch").exists()
 
@@ -821,7 +823,7 @@ def test_an_archive_that_must_not_be_opened_is_refused(tmp_path: Path, make: Cal
     (place / "a.zip").write_bytes(make())
     with (
         pytest.raises(SourceError, match=re.escape(why)) as caught,
-        opened(fetch(place / "a.zip", tmp_path), place / "scratch"),
+        opened(bring(place / "a.zip", tmp_path), place / "scratch"),
     ):
         pass
     assert caught.value.message.startswith("a.zip")
@@ -898,7 +900,7 @@ def test_names_of_the_dos_code_page_do_not_overlap(tmp_path: Path) -> None:
 
 def test_what_was_unpacked_goes_whatever_happens(here: Path, tmp_path: Path) -> None:
     """Old files of the scratch directory go before, and what was unpacked goes at the end, also after errors."""
-    archive = fetch(zip_release(here, tmp_path / "a.zip"), tmp_path)
+    archive = bring(zip_release(here, tmp_path / "a.zip"), tmp_path)
     scratch = tmp_path / "work" / "scratch"
     scratch.mkdir(parents=True)
     (scratch / "other.index").touch()
@@ -916,7 +918,7 @@ def test_what_was_unpacked_goes_whatever_happens(here: Path, tmp_path: Path) -> 
 
 def test_a_directory_is_used_where_it_is(here: Path, tmp_path: Path) -> None:
     """Opening a directory copies nothing, and removes nothing at the end."""
-    with opened(fetch(here, tmp_path), tmp_path / "scratch") as files:
+    with opened(bring(here, tmp_path), tmp_path / "scratch") as files:
         assert files.prefix == here / PREFIX
         assert not (tmp_path / "scratch").exists()
     assert find(here).prefix == here / PREFIX
@@ -1008,11 +1010,52 @@ def test_a_page_instead_of_a_zip_is_not_kept(server: Server, tmp_path: Path) -> 
     assert fetch(url, tmp_path).path.read_bytes() == BODY
 
 
-def test_a_source_that_is_written_to_meanwhile_is_noticed(tmp_path: Path, release: Path) -> None:
-    """A directory that changes between fetch and the end of the conversion is not published under its old digest."""
-    copied = Path(shutil.copytree(release, tmp_path / "copy"))
-    archive = fetch(copied, tmp_path)
-    source.require_unchanged(archive)
-    (copied / "vocab.txt").write_text("other")
-    with pytest.raises(SourceError, match="was changed while"):
-        source.require_unchanged(archive)
+def test_an_archive_is_read_once(tmp_path: Path, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digest, CRC-32 and the unpacked bytes come from one pass; besides it zipfile reads the directory at the end."""
+    path = zip_release(release, tmp_path / "a.zip")
+    taken: list[int] = []
+    real = io.FileIO.readinto
+
+    class Counted(io.FileIO):
+        def readinto(self, buffer: Any, /) -> int | None:
+            done = real(self, buffer)
+            taken.append(done or 0)
+            return done
+
+    monkeypatch.setattr(source.io, "FileIO", Counted)
+    with opened(bring(path, tmp_path), tmp_path / "scratch") as files:
+        assert files.archive == fetch(path, tmp_path)
+        assert files.archive.sha256 == file_sha256(path)
+    size = path.stat().st_size
+    assert size <= sum(taken) < size + 64 * 1024
+
+
+@pytest.mark.parametrize("gap", [0, 1, 70_000])
+def test_the_digest_of_an_archive_covers_what_zipfile_skips(tmp_path: Path, here: Path, gap: int) -> None:
+    """Bytes before the first entry, between entries and in a comment count, as they do for sha256sum."""
+    path = zip_release(here, tmp_path / "a.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"c" * 1000
+    path.write_bytes(b"#" * gap + path.read_bytes())
+    with opened(bring(path, tmp_path), tmp_path / "scratch") as files:
+        assert files.archive == Archive("a.zip", path, file_sha256(path), path.stat().st_size)
+
+
+def test_another_archive_than_the_pinned_one_is_said_to_be_one(tmp_path: Path, here: Path, server: Server) -> None:
+    """Both digests are told before what is wrong with it, nothing is left unpacked, and a download is not kept."""
+    path = zip_release(here, tmp_path / "a.zip")
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 1
+    url = server.serve("/a.zip", Reply(bytes(body)))
+    for location in (url, zip_release(here, tmp_path / "b.zip", "folder")):
+        local = bring(location, tmp_path / "d", Pin(sha256=file_sha256(path)))
+        with pytest.raises(SourceError, match="is not the pinned source"), opened(local, tmp_path / "scratch"):
+            pass
+        assert not (tmp_path / "scratch").exists()
+        assert local.path.exists() is not local.is_download
+
+
+def test_the_identity_of_files_is_what_was_read(here: Path, tmp_path: Path) -> None:
+    """Digests that a reader brings make the identity that reading again would make."""
+    files = find(here)
+    assert source.identity(files, source.digests(files.weights())) == source.identity(files) == fetch(here, tmp_path)

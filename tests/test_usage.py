@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hubpush import cli, localhub, manifest, pipeline, usage
+from hubpush import cli, conversion, localhub, manifest, usage
 from hubpush.catalog import Release
 from hubpush.checkpoint import Checkpoint
 from hubpush.errors import ModelError
@@ -516,8 +516,8 @@ def converted(odd: Odd, root: Path) -> tuple[Path, manifest.Model]:
     release = Release(name="odd", title="Odd", source="t", license="mit", cased=False, **(odd.release or {}))
     (root / "model").mkdir()
     with Checkpoint(files.prefix) as checkpoint:
-        reading = pipeline.read(checkpoint, files, release)
-    pipeline.convert(files, root / "model", release, allow_nonfinite=odd.is_nan)
+        reading = conversion.read(checkpoint, files, release)
+    conversion.convert(files, root / "model", release, allow_nonfinite=odd.is_nan)
     model = manifest.Model(
         architecture=reading.architecture.name,
         model_class=reading.account.model_class.name,

@@ -216,8 +216,10 @@ class Original:
         return self.tf.cast(self.tf.constant(self.read(name)), self.dtype)
 
     def dense(self, x: Any, name: str) -> Any:
-        """`tf.layers.dense` without an activation."""
-        return self.tf.matmul(x, self.variable(f"{name}/kernel")) + self.variable(f"{name}/bias")
+        """`tf.layers.dense` without an activation; on matrices, as the original's `reshape_to_matrix` makes them."""
+        kernel, bias = self.variable(f"{name}/kernel"), self.variable(f"{name}/bias")
+        rows = self.tf.matmul(self.tf.reshape(x, (-1, x.shape[-1])), kernel) + bias
+        return self.tf.reshape(rows, (*x.shape[:-1], kernel.shape[-1]))
 
     def layer_norm(self, x: Any, name: str) -> Any:
         """`tf.contrib.layers.layer_norm` over the last axis."""
@@ -232,7 +234,7 @@ class Original:
         tf = self.tf
         if self.activation == "gelu":
             return x * 0.5 * (1.0 + tf.math.erf(x / tf.constant(math.sqrt(2.0), self.dtype)))
-        return x * 0.5 * (1.0 + tf.tanh(tf.constant(math.sqrt(2.0 / math.pi), self.dtype) * (x + 0.044715 * x**3)))
+        return x * 0.5 * (1.0 + tf.tanh(tf.constant(math.sqrt(2.0 / math.pi), self.dtype) * (x + 0.044715 * x * x * x)))
 
     def embed(self, name: str) -> Any:
         """`embedding_lookup` and `embedding_postprocessor` with the tables below a scope: [batch, length, size]."""
@@ -279,9 +281,15 @@ class Original:
             outputs[f"layer {n + 1}"] = x
         return {**outputs, "sequence_output": x}
 
+    def some(self, x: Any, rows: npt.NDArray[np.int_] | None) -> Any:
+        """The states at some positions, [rows, hidden]: logits over a vocabulary are most of a small model's work."""
+        return x if rows is None else self.tf.gather(self.tf.reshape(x, (-1, x.shape[-1])), rows)
+
     def scores(self, x: Any, weights: str, bias: str) -> Any:
         """Rows of weights against states, as all of the original's output layers have it."""
-        return self.tf.matmul(x, self.variable(weights), transpose_b=True) + self.variable(bias)
+        table = self.variable(weights)
+        rows = self.tf.matmul(self.tf.reshape(x, (-1, x.shape[-1])), table, transpose_b=True) + self.variable(bias)
+        return self.tf.reshape(rows, (*x.shape[:-1], table.shape[0]))
 
 
 def forward(
@@ -292,6 +300,7 @@ def forward(
     activation: Activation,
     inputs: Mapping[str, npt.NDArray[np.int32]],
     dtype: str,
+    rows: npt.NDArray[np.int_] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Compute what the released graph computes, in TensorFlow, from the checkpoint's own variables.
 
@@ -302,18 +311,19 @@ def forward(
 
     Args:
         tf: The `tensorflow` module.
-        read: Gives a variable of the checkpoint by its name.
+        read: Gives a variable of the checkpoint by its name, as an array or a tensor.
         heads: Groups beyond the encoder that are published: any of `pooler`, `mlm`, `nsp`, `classifier`, `squad`. A
             classifier with the pooler is one of texts, without it one of tokens.
         config: The original bert_config.json.
         activation: The GELU form to compute.
         inputs: `input_ids`, `attention_mask`, `token_type_ids`, each [batch, length].
         dtype: `float64` or `float32`.
+        rows: Numbers of the positions (of batch x length) at which `mlm_logits` are computed; None for all.
 
     Returns:
         Arrays by output name, in the order of the computation: what `Original.layers` gives, and, where the head is
-        published, `pooled_output` [batch, hidden], `nsp_logits` [batch, 2], `mlm_logits` [batch, length, vocab],
-        `logits` [batch, labels] or [batch, length, labels], `span_logits` [batch, length, 2].
+        published, `pooled_output` [batch, hidden], `nsp_logits` [batch, 2], `mlm_logits` [batch, length, vocab] or
+        [rows, vocab], `logits` [batch, labels] or [batch, length, labels], `span_logits` [batch, length, 2].
     """
     original = Original(tf, read, config, activation, inputs, dtype)
     outputs = original.layers(original.embed("bert/embeddings"), "bert/encoder")
@@ -325,7 +335,7 @@ def forward(
             outputs["pooled_output"], "cls/seq_relationship/output_weights", "cls/seq_relationship/output_bias"
         )
     if "mlm" in heads:
-        inner = original.gelu(original.dense(x, "cls/predictions/transform/dense"))
+        inner = original.gelu(original.dense(original.some(x, rows), "cls/predictions/transform/dense"))
         transformed = original.layer_norm(inner, "cls/predictions/transform")
         outputs["mlm_logits"] = original.scores(
             transformed, "bert/embeddings/word_embeddings", "cls/predictions/output_bias"

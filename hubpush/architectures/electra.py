@@ -82,6 +82,7 @@ def forward(
     activation: Activation,
     inputs: Mapping[str, npt.NDArray[np.int32]],
     dtype: str,
+    rows: npt.NDArray[np.int_] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Compute what the released graph computes, for the encoder in a scope (`electra`, `generator`).
 
@@ -98,7 +99,7 @@ def forward(
         hidden = original.gelu(original.dense(x, "discriminator_predictions/dense"))
         outputs["rtd_logits"] = original.dense(hidden, "discriminator_predictions/dense_1")
     if "mlm" in heads:
-        hidden = original.gelu(original.dense(x, "generator_predictions/dense"))
+        hidden = original.gelu(original.dense(original.some(x, rows), "generator_predictions/dense"))
         hidden = original.layer_norm(hidden, "generator_predictions")
         words = "electra/embeddings/word_embeddings"
         outputs["mlm_logits"] = original.scores(hidden, words, "generator_predictions/output_bias")

@@ -45,12 +45,14 @@ from hubpush.cli.options import (
     telling,
     today,
 )
-from hubpush.errors import CardError, CheckpointError, ModelError, UsageError
+from hubpush.errors import CardError, CheckpointError, HubpushError, ModelError, UsageError
 from hubpush.show import Format
 
 if TYPE_CHECKING:
+    from hubpush.catalog import Pin, Release
     from hubpush.checkpoint import Checkpoint
     from hubpush.model import Account
+    from hubpush.source import Location, Texts
 
 
 @app.command(
@@ -87,7 +89,7 @@ def inspect(
     catalog.single(
         "local/checkpoint", "checkpoint", **facts_of("unknown", None, None, task, None, part, averaged=averaged)
     )
-    with opened(source, work, Texts(config)) as (_, files), Checkpoint(files.prefix) as checkpoint:
+    with opened(source, work, Texts(config)) as files, Checkpoint(files.prefix) as checkpoint:
         try:
             table = model.recognize(checkpoint, None, part)
         except (CheckpointError, ModelError):
@@ -144,18 +146,29 @@ def inspect(
 
 
 @app.command(
-    short_help="One checkpoint to a folder.",
+    short_help="One checkpoint to a folder, or a family's.",
     epilog=examples(
         "hubpush convert ./uncased_L-2_H-128_A-2.zip ./bert-tiny",
         "hubpush convert ./run/model.ckpt-1000 ./mine --cased",
         "hubpush convert ./electra_small ./generator --part generator --config generator_config.json",
+        "hubpush convert ./mirror ./models --family bert-miniatures --model '*L-2*'    # each to a folder of its name",
     ),
 )
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A zip, a directory, the prefix of a checkpoint, or a URL.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A zip, a directory, the prefix of a checkpoint, or a URL; of a family, what holds its archives.",
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; it must not exist yet, or be empty.")],
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="NAME|FILE.toml", help="Convert the releases of a family.")
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", metavar="GLOB", help="Those alone; can be repeated.")
+    ] = None,
     cased: CasedOption = None,
     activation: Annotated[Activation | None, typer.Option(help="GELU form; default the original code's.")] = None,
     task: TaskOption = None,
@@ -168,33 +181,102 @@ def convert(
     work: WorkOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder alone.")] = False,
 ) -> None:
-    """Convert one checkpoint to a folder that from_pretrained loads. Proves nothing and publishes nothing."""
-    from hubpush import catalog, manifest, pipeline
+    """Convert one checkpoint to a folder that from_pretrained loads. Proves nothing and publishes nothing.
+
+    With --family all of its releases, or those of --model, each to a folder in OUT that has its name.
+    """
+    from hubpush import catalog
     from hubpush.source import Texts
+
+    said = facts_of(None, cased, activation, task, labels, part, averaged=averaged)
+    if family is not None:
+        if said or config is not None or vocab is not None:
+            raise UsageError(
+                "a family says itself what its releases are", hint="drop these options, or convert one checkpoint"
+            )
+        _convert_family(source, out, family, models or (), work, allow_nonfinite=allow_nonfinite, quiet=quiet)
+        return
+    if models:
+        raise UsageError("--model names releases of a --family", hint="name the family, or drop it")
+    release = catalog.single("local/checkpoint", "checkpoint", **{"license": "unknown", **said}).releases[0]
+    _convert(source, out, release, Texts(config, vocab), None, work, allow_nonfinite=allow_nonfinite, quiet=quiet)
+
+
+def _convert_family(
+    mirror: str, out: Path, name: str, models: Sequence[str], work: Path | None, *, allow_nonfinite: bool, quiet: bool
+) -> None:
+    """Convert one release after the other; one that fails does not keep the others from it.
+
+    Raises:
+        HubpushError: Some failed; each has been told.
+    """
+    from hubpush import catalog
+    from hubpush.source import Texts, resolve
+
+    path = catalog.locate(name)
+    loaded, lock = catalog.load(path)
+    chosen, failures = catalog.select(loaded, models), list[HubpushError]()
+    for release in chosen:
+        try:
+            _convert(
+                resolve(release.source, path.parent, mirror),
+                out / release.name,
+                release,
+                Texts.of(release, path.parent),
+                lock.sources.get(release.source),
+                work,
+                allow_nonfinite=allow_nonfinite,
+                quiet=quiet,
+            )
+        except HubpushError as error:
+            show.say(f"{release.name}: {error.message}\n  {error.hint}")
+            failures.append(error)
+    if failures:
+        kinds = {type(error) for error in failures}
+        kind = kinds.pop() if len(kinds) == 1 else HubpushError
+        raise kind(
+            f"{len(failures)} of {len(chosen)} releases were not converted",
+            hint="the others are whole; why stands above",
+        )
+
+
+def _convert(
+    source: str | Location,
+    out: Path,
+    release: Release,
+    texts: Texts,
+    pin: Pin | None,
+    work: Path | None,
+    *,
+    allow_nonfinite: bool,
+    quiet: bool,
+) -> None:
+    from hubpush import conversion, manifest
+    from hubpush import source as station
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder", hint="name a folder that is to be made")
-    facts = facts_of("unknown", cased, activation, task, labels, part, averaged=averaged)
-    release = catalog.single("local/checkpoint", "checkpoint", **facts).releases[0]
-    with opened(source, work, Texts(config, vocab)) as (archive, files), _made_whole(out.resolve()) as folder:
-        done = pipeline.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
+    with opened(source, work, texts, pin) as files, _made_whole(out.resolve()) as folder:
+        done = conversion.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
         found = done.reading
-        build = pipeline.record(
-            archive.name, release, archive, files, folder, found, None, sha256=done.sha256, nonfinite=allow_nonfinite
-        )
+        archive = station.identity(files, done.written.sources)
+        station.check(archive.name, archive.sha256, archive.size, pin)
+        build = conversion.record(release, files, folder, found, None, written=done.written, nonfinite=allow_nonfinite)
         manifest.write_record(folder, build)
     show.put(str(out))
-    if not quiet:
-        casing, config_ = "cased" if found.cased else "uncased", found.config
-        show.say(
-            f"{config_['architectures'][0]}, {done.parameters:,} parameters, {casing}, {config_['hidden_act']};"
-            f" to prove it: hubpush parity {out} --source {source}"
-        )
-        for sentence in found.assumed:
-            show.say(f"Assumed: {sentence}")
-        left_out = Counter(fate.reason for fate in found.account.dropped())
-        for reason, count in left_out.items():
-            show.say(f"Left out: {count:,} variable{'s' * (count > 1)}: {reason}")
+    if quiet:
+        return
+    casing, config = "cased" if found.cased else "uncased", found.config
+    shown = source if isinstance(source, str) else station.display_name(source)
+    show.say(
+        f"{config['architectures'][0]}, {done.written.parameters:,} parameters, {casing}, {config['hidden_act']};"
+        f" to prove it: hubpush parity {out} --source {shown}"
+    )
+    for sentence in found.assumed:
+        show.say(f"Assumed: {sentence}")
+    left_out = Counter(fate.reason for fate in found.account.dropped())
+    for reason, count in left_out.items():
+        show.say(f"Left out: {count:,} variable{'s' * (count > 1)}: {reason}")
 
 
 @app.command(
@@ -256,8 +338,8 @@ def parity(
 
     with run.hub(hub, make=False) as (endpoint, embedded):
         asked = proof.bring(asked, about, lambda: job.client_of(endpoint, embedded=embedded), work, fetching)
-    with opened(about.where, work, about.texts) as (archive, files):
-        report = proof.prove(folder, archive, files, about.release, asked, lambda part: tell(name, "parity", part))
+    with opened(about.where, work, about.texts) as files:
+        report = proof.prove(folder, files, about.release, asked, lambda part: tell(name, "parity", part))
     show.parity(report.to_json(), mode)
     report.require()
 
@@ -309,7 +391,7 @@ def card(
     and --license, or --family and --model.
     """
     from hubpush import card as station
-    from hubpush import document, job, metadata, remote, run
+    from hubpush import document, job, manifest, metadata, remote, run
     from hubpush import preview as pages
 
     mode = mode_of(output, as_json=as_json, quiet=quiet)
@@ -345,13 +427,13 @@ def card(
         )
     if mode is Format.json:
         rows = [dataclasses.asdict(one) for one in problems]
-        show.put(json.dumps({"card": str(folder / remote.README), "metadata": rows, "preview": page and str(page)}))
+        show.put(json.dumps({"card": str(folder / manifest.README), "metadata": rows, "preview": page and str(page)}))
     elif mode is Format.quiet:
-        show.put(str(page or folder / remote.README))
+        show.put(str(page or folder / manifest.README))
     else:
         show.card(made.text)
         show.problems(problems)
-        show.say(f"{folder / remote.README}: {len(made.text.encode()):,} bytes")
+        show.say(f"{folder / manifest.README}: {len(made.text.encode()):,} bytes")
         if page is not None:
             show.say(f"Preview, as the Hub would show it: {page}")
     if page is not None and sys.stdout is not None and sys.stdout.isatty():

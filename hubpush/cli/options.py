@@ -17,9 +17,10 @@ from hubpush.errors import UsageError
 from hubpush.show import Format
 
 if TYPE_CHECKING:
+    from hubpush.catalog import Pin
     from hubpush.job import Tell
     from hubpush.parity import Asked
-    from hubpush.source import Archive, Files, Texts
+    from hubpush.source import Files, Location, Texts
 
 
 def examples(*lines: str) -> str:
@@ -170,7 +171,7 @@ def facts_of(
 
 
 @contextmanager
-def opened(source: str, work: Path | None, texts: Texts) -> Iterator[tuple[Archive, Files]]:
+def opened(source: str | Location, work: Path | None, texts: Texts, pin: Pin | None = None) -> Iterator[Files]:
     """The files of a checkpoint that a person names: a URL, a zip, a directory or a prefix."""
     import tempfile
 
@@ -178,16 +179,16 @@ def opened(source: str, work: Path | None, texts: Texts) -> Iterator[tuple[Archi
 
     texts.digests()  # what is not there is said before anything is fetched
     with tempfile.TemporaryDirectory(prefix="hubpush-") as scratch:
-        location = station.resolve(source, Path())
+        location = station.resolve(source, Path()) if isinstance(source, str) else source
         tell, _ = show.plain_progress()
-        archive = station.fetch(
+        local = station.bring(
             location,
             (work or default_work()) / "downloads",
+            pin,
             progress=lambda done, total: tell(station.display_name(location), "fetch", done / total if total else None),
-            texts=texts,
         )
-        with station.opened(archive, Path(scratch) / "source", texts) as files:
-            yield archive, files
+        with station.opened(local, Path(scratch) / "source", texts) as files:
+            yield files
 
 
 def require_repo(repo_id: str) -> None:

@@ -135,8 +135,8 @@ def verify(
         api = job.client_of(endpoint, embedded=embedded)
         verified, folder = proof.verify(api, repo_id, revision, work / "repos", digests_only=digests, keras=bool(keras))
     if source is not None:
-        with opened(source, work, Texts(config, vocab)) as (archive, files):
-            verified = proof.prove_again(verified, folder, archive, files, lambda part: tell(repo_id, "parity", part))
+        with opened(source, work, Texts(config, vocab)) as files:
+            verified = proof.prove_again(verified, folder, files, lambda part: tell(repo_id, "parity", part))
     show.verification(verified.to_json(), mode)
     proof.require(verified)
 

@@ -187,13 +187,19 @@ def _against_graph(graph: Graph, side: Side, told: _Progress) -> tuple[list[Refe
     Returns:
         The comparisons; and the side with what the original's runs add to it, its floors and the other form's outputs.
     """
-    from hubpush.parity.compare import differences, floors
+    from hubpush.parity.compare import compared, floors, with_and_without_padding
 
     form, other = side.activation, side.other_activation
-    exact, rounded, otherwise = (
-        _run(partial(graph.run, activation=activation, dtype=dtype), side.batches, told)
-        for activation, dtype in ((form, "float64"), (form, "float32"), (other, "float64"))
-    )
+
+    def run(activation: Activation, dtype: str) -> Run:
+        def one(inputs: Outputs) -> Outputs:
+            return graph.run(inputs, activation, dtype, rows=compared("mlm_logits", inputs))
+
+        return _run(one, side.batches, told)
+
+    # One precision after the other: its variables are read once.
+    exact, otherwise, rounded = run(form, "float64"), run(other, "float64"), run(form, "float32")
+    graph.forget()
     if exact[0].keys() != side.runs["float64"][0].keys():
         odd = ", ".join(sorted(side.runs["float64"][0].keys() ^ exact[0].keys()))
         raise ParityError(
@@ -201,21 +207,14 @@ def _against_graph(graph: Graph, side: Side, told: _Progress) -> tuple[list[Refe
             hint="does `architectures` in config.json name the class that holds the checkpoint's heads?",
         )
     side = replace(side, floor=floors([tuple(side.runs.values()), (rounded, exact)]), other=otherwise)
-    references = [
-        Reference(
-            "graph",
-            dtype,
-            activation,
-            activation == form,
-            differences(side.runs[dtype], run, side.floor, dtype),
-            without_padding=differences(side.runs[dtype], run, side.floor, dtype, slice(1, None)),
-        )
-        for activation, dtype, run in (
-            (form, "float64", exact),
-            (form, "float32", rounded),
-            (other, "float64", otherwise),
-        )
-    ]
+    references = []
+    for activation, dtype, theirs in (
+        (form, "float64", exact),
+        (form, "float32", rounded),
+        (other, "float64", otherwise),
+    ):
+        whole, without = with_and_without_padding(side.runs[dtype], theirs, side.floor, dtype)
+        references.append(Reference("graph", dtype, activation, activation == form, whole, without_padding=without))
     return references, side
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hubpush.parity.report import FLOAT64_STEP, Difference
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 Outputs = Mapping[str, "npt.NDArray[Any]"]
@@ -25,16 +26,20 @@ positions have 125 MB of MLM logits in float64."""
 
 def real_rows(outputs: Outputs, inputs: Outputs) -> dict[str, npt.NDArray[Any]]:
     """Vectors at real positions alone, [positions, size]: at padding both models compute what nobody reads."""
+    return {
+        # Taken out, and not a view: what is left out must not stay in memory.
+        name: array.reshape(-1, array.shape[-1])[compared(name, inputs)] if array.ndim == 3 else array.copy()
+        for name, array in outputs.items()
+    }
+
+
+def compared(name: str, inputs: Outputs) -> npt.NDArray[np.int_]:
+    """Numbers of the positions (of batch x length) of a batch at which an output is compared."""
     import numpy as np
 
-    real = inputs["attention_mask"].astype(bool)
-    rows = {}
-    for name, array in outputs.items():
-        flat = array[real] if array.ndim == 3 else array
-        most = _MOST_ROWS.get(name.rpartition(" ")[2], len(flat))
-        # Taken out, and not a view: what is left out must not stay in memory.
-        rows[name] = flat[np.linspace(0, len(flat) - 1, most).astype(int)] if len(flat) > most else flat.copy()
-    return rows
+    real = np.flatnonzero(inputs["attention_mask"])
+    most = _MOST_ROWS.get(name.rpartition(" ")[2], len(real))
+    return real[np.linspace(0, len(real) - 1, most).astype(int)] if len(real) > most else real
 
 
 def floors(pairs: Sequence[tuple[Run, ...]]) -> dict[str, float]:
@@ -55,9 +60,7 @@ def floors(pairs: Sequence[tuple[Run, ...]]) -> dict[str, float]:
     return found
 
 
-def differences(
-    published: Run, reference: Run, floor: Mapping[str, float], dtype: str, batches: slice = slice(None)
-) -> tuple[Difference, ...]:
+def differences(published: Run, reference: Run, floor: Mapping[str, float], dtype: str) -> tuple[Difference, ...]:
     """How far two runs are from each other, for every output that both have, in the order of the computation.
 
     Args:
@@ -65,14 +68,26 @@ def differences(
         reference: Of what it is compared with.
         floor: Rounding of each output in float32; see `floors`.
         dtype: The precision of both.
-        batches: Which batches count.
     """
+    return with_and_without_padding(published, reference, floor, dtype)[0]
+
+
+def with_and_without_padding(
+    published: Run, reference: Run, floor: Mapping[str, float], dtype: str
+) -> tuple[tuple[Difference, ...], tuple[Difference, ...]]:
+    """See `differences`: over all batches; and over those after the first, which has no text of the full length."""
     names = [name for name in published[0] if name in reference[0]]
-    sums = {name: _Sum() for name in names}
-    for ours, theirs in list(zip(published, reference, strict=True))[batches]:
+    apart, whole = {name: _Sum() for name in names}, list[Difference]()
+    batches = list(zip(published, reference, strict=True))
+    for ours, theirs in batches[1:]:
         for name in names:
-            sums[name].add(ours[name], theirs[name])
-    return tuple(total.difference(name, dtype, floor[name]) for name, total in sums.items())
+            apart[name].add(ours[name], theirs[name])
+    without = tuple(total.difference(name, dtype, floor[name]) for name, total in apart.items() if total.count)
+    ours, theirs = batches[0]
+    for name, total in apart.items():
+        total.add(ours[name], theirs[name])
+        whole.append(total.difference(name, dtype, floor[name]))
+    return tuple(whole), without
 
 
 class _Sum:

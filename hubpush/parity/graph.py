@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class Graph:
         self._architecture, self._heads, self._config = architecture, account.heads, config
         self._stored = account.stored()
         self._spelled = self._own_names() if account.layout is not None else None
+        self._kept: tuple[str, dict[str, Any]] = ("", {})
 
     def read(self, name: str) -> Any:
         """A variable as TensorFlow's own reader gives it: an array; bytes for a string."""
@@ -97,21 +99,37 @@ class Graph:
         activation: Activation,
         dtype: str,
         weights: Mapping[str, npt.NDArray[Any]] | None = None,
+        rows: npt.NDArray[np.int_] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Outputs of the original forward pass in one precision, with a GELU form.
 
         See `hubpush.architectures.bert.forward` for them. With the form that the release declares they must be those
-        of the published folder; with the other one they show what the wrong form would do.
+        of the published folder; with the other one they show what the wrong form would do. The variables of one
+        precision are kept for the next run in it, until `forget`.
 
         Args:
             inputs: `input_ids`, `attention_mask`, `token_type_ids`, each [batch, length].
             activation: The GELU form to compute.
             dtype: `float64` or `float32`.
             weights: Other weights than the checkpoint's, of the encoder and the pooler; the heads beyond are left out.
+            rows: Numbers of the positions at which logits over the vocabulary are computed; None for all.
         """
         heads = self._heads if weights is None else self._heads & {"pooler"}
-        read = self.read_place if weights is None else weights.__getitem__
-        return self._architecture.forward(self._tf, read, heads, self._config, activation, inputs, dtype)
+        read = partial(self._tensor, dtype) if weights is None else weights.__getitem__
+        return self._architecture.forward(self._tf, read, heads, self._config, activation, inputs, dtype, rows)
+
+    def forget(self) -> None:
+        """Let the variables go that were kept for the next run."""
+        self._kept = ("", {})
+
+    def _tensor(self, dtype: str, place: str) -> Any:
+        """A variable in a precision."""
+        if self._kept[0] != dtype:
+            self._kept = (dtype, {})
+        kept = self._kept[1]
+        if place not in kept:
+            kept[place] = self._tf.cast(self._tf.constant(self.read_place(place)), dtype)
+        return kept[place]
 
 
 def tensorflow() -> Any:
