@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -287,6 +288,19 @@ def _gap(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
 def google(release: Path) -> Outputs:
     """Outputs of Google's own graph with all heads."""
     return _google(release / "bert_model.ckpt", ("pooler", "mlm", "nsp"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logits_at_some_positions_are_those_of_all(dtype: str) -> None:
+    """Logits over the vocabulary at chosen positions are the rows of the whole, and nothing else changes."""
+    heads = ("pooler", "mlm", "nsp")
+    variables, rows = bert_variables(TINY, heads), np.array([0, 64, 130, 319])
+    forward = partial(BERT.forward, tensorflow(), variables.__getitem__, frozenset(heads), TINY, "gelu", INPUTS, dtype)
+    whole, some = forward(), forward(rows)
+    assert some["mlm_logits"].shape == (4, TINY["vocab_size"])
+    gap = np.abs(some["mlm_logits"] - whole["mlm_logits"].reshape(-1, TINY["vocab_size"])[rows]).max()
+    assert gap < (1e-12 if dtype == "float64" else ROUNDING)
+    assert all(np.array_equal(some[name], whole[name]) for name in whole if name != "mlm_logits")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

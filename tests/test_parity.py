@@ -3,6 +3,7 @@
 import functools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -730,3 +731,36 @@ def test_samples_are_outputs_of_the_published_model(made: Made, report: ParityRe
             assert sample["places"][-1] == len(values) - 1
             assert len(sample["places"]) == len(sample["values"]) >= 2
             assert np.abs(values[sample["places"]] - sample["values"]).max() < 1e-12, name
+
+
+def test_the_original_is_read_once_in_each_precision(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All batches and both GELU forms share what was read; beside it every variable is read once for its bits."""
+    from hubpush.parity.graph import Graph
+
+    read = Counter[str]()
+    real = Graph.read
+
+    def counted(self: Graph, name: str) -> Any:
+        read[name] += 1
+        return real(self, name)
+
+    monkeypatch.setattr(Graph, "read", counted)
+    made.measure()
+    assert set(read.values()) == {3}
+    assert len(read) == len(made.reading.account.mapped())
+
+
+def test_positions_that_are_compared_are_real_and_evenly_spaced() -> None:
+    """Of 512 positions 128 stand for the logits over the vocabulary, the first and the last real one among them."""
+    mask = np.zeros((2, 300), np.int32)
+    mask[0, :200] = mask[1, :3] = 1
+    real = np.flatnonzero(mask)
+    assert np.array_equal(compare.compared("layer 1", {"attention_mask": mask}), real)
+    some = compare.compared("mlm_logits", {"attention_mask": mask})
+    assert len(some) == 128
+    assert set(some) <= set(real)
+    assert (some[0], some[-1]) == (real[0], real[-1])
+    outputs = {"mlm_logits": np.arange(600.0).reshape(2, 300, 1), "pooled_output": np.ones((2, 4))}
+    rows = compare.real_rows(outputs, {"attention_mask": mask})
+    assert np.array_equal(rows["mlm_logits"][:, 0], some)
+    assert rows["pooled_output"].shape == (2, 4)

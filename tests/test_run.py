@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,7 +20,9 @@ import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
+from hubpush import job, run
 from tests import CANARY
+from tests.servers import ENDLESS, Reply, serving
 from tests.workshop import Workshop, edit
 
 
@@ -348,3 +352,48 @@ def test_a_mirror_may_have_the_buckets_folders(shop: Workshop) -> None:
     assert result.code == 0, result.err
     digests = {r["files"]["model.safetensors"]["sha256"] for r in json.loads(result.out)["releases"]}
     assert len(digests) == 2
+
+
+def _jobs(shop: Workshop, url: str | None = None) -> list[job.Job]:
+    return job.of_family(str(shop.family), (), "acme", url, None, None, shop.root / "work", job.Options())
+
+
+def test_workers_begin_with_small_ones_and_end_together(shop: Workshop) -> None:
+    """The smallest release for each worker, then from the largest on; all are carried, and none twice."""
+    (one, _) = _jobs(shop)
+    jobs = [replace(one, release=one.release.model_copy(update={"name": f"r{n}"})) for n in (3, 9, 1, 7, 5)]
+    sizes = {one.release.name: int(one.release.name[1:]) for one in jobs}
+    order = [sizes[one.release.name] for one in run._in_good_order(jobs, sizes, 2)]
+    assert order == [1, 3, 9, 7, 5]
+
+
+def _in_time(is_done: Callable[[], object]) -> None:
+    """Wait until something is so, for ten seconds at most."""
+    end = time.monotonic() + 10
+    while not is_done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_archives_come_while_others_are_carried(shop: Workshop) -> None:
+    """All but the first archive are fetched beside the work, whole, and the worker finds them there."""
+    told: list[str] = []
+    with serving() as server:
+        server.serve("/tiny-b.zip", Reply((shop.root / "tiny-b.zip").read_bytes()))
+        with run._fetching(_jobs(shop, server.url), lambda name, station, _: told.append(f"{name} {station}")):
+            _in_time(lambda: list((shop.root / "work").rglob("tiny-b.zip")))
+        (found,) = (shop.root / "work").rglob("tiny-b.zip")
+        assert found.read_bytes() == (shop.root / "tiny-b.zip").read_bytes()
+        assert {path for _, path, _, _ in server.seen} == {"/tiny-b.zip"}
+    assert set(told) == {"tiny-b fetch"}
+
+
+def test_nothing_is_fetched_any_more_when_the_run_is_over(shop: Workshop) -> None:
+    """A download that nobody waits for ends at once, and what came of it stays for the next run."""
+    with serving() as server:
+        server.serve("/tiny-b.zip", Reply(b"x" * 1000, endless=True, length=None))
+        with run._fetching(_jobs(shop, server.url), lambda *_: None):
+            _in_time(lambda: list((shop.root / "work").rglob("tiny-b.zip.part")))
+        (sent,) = server.sent()
+        assert sent < ENDLESS
+    assert list((shop.root / "work").rglob("tiny-b.zip.part"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 import typer
@@ -25,7 +27,8 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # titles and cards hold what an ASCII terminal cannot show
     try:
-        app()
+        with _alone(sys.argv[1:2]):
+            app()
     except HubpushError as error:
         show.say(f"Error: {redact(error.message)}")
         show.say(f"Hint: {redact(error.hint)}")
@@ -42,6 +45,23 @@ def main() -> NoReturn:
         show.say(f"Error: {redact(str(error))}\nHint: check the path, the disk and the permissions.")
         sys.exit(1)
     sys.exit(0)
+
+
+@contextmanager
+def _alone(named: Sequence[str]) -> Iterator[None]:
+    """The command that is meant, without the others: typer reads the options of all it knows, which takes its time.
+
+    Where none is meant, or one that does not exist, all stay.
+    """
+    every = app.registered_commands, app.registered_groups
+    commands = [one for one in every[0] if {one.name, getattr(one.callback, "__name__", "")} & set(named)]
+    groups = [one for one in every[1] if one.name in named]
+    if commands or groups:
+        app.registered_commands, app.registered_groups = commands, groups
+    try:
+        yield
+    finally:
+        app.registered_commands, app.registered_groups = every
 
 
 @app.callback(invoke_without_command=True)
