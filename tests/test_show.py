@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,17 @@ def test_the_json_is_what_the_manual_says(after: Workshop) -> None:
         assert release["parity"]["verdict"] == "pass"
         assert set(release["parity"]["worst"]) == {"output", "max_abs", "tolerance", "dtype"}
         assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= release["files"].keys()
+
+
+def test_where_the_time_went_is_told_once_for_a_family(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the table stand the seconds of each station, added up; each release has its own in --json."""
+    result = shop.main_job("--no-parity")
+    (line,) = (line for line in result.err.splitlines() if line.startswith("Stations, "))
+    stations = re.findall(r"(\w+) \d+\.\d s", line)
+    assert stations == ["fetch", "unpack", "convert", "card", "push"]
+    (shop.root / "hub").rename(shop.root / "old")
+    seconds = [r["seconds"] for r in json.loads(shop.main_job("--no-parity", "--json").out)["releases"]]
+    assert all({"fetch", "card", "push"} <= one.keys() for one in seconds)
 
 
 def test_quiet_names_what_stands_on_the_hub(shop: Workshop) -> None:

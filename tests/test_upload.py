@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -15,12 +16,12 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, lfs
 from huggingface_hub.utils import _http
 
 from hubpush import client, upload
 from hubpush.client import AgainError, Bounds, DeferredError
-from hubpush.errors import CardError, HubRefusedError
+from hubpush.errors import CardError, HubpushError, HubRefusedError
 from hubpush.localhub import serve
 from hubpush.localhub.faults import Fault, Plan
 from tests import CANARY
@@ -117,6 +118,29 @@ def test_lfs_needs_no_process(commit: _Commit, plan: Plan, by: str, monkeypatch:
     commit.stands(commit(embedded=by == "embedded"))
     assert _paths(plan, "/xet-write-token/") == 0
     assert constants.HF_HUB_DISABLE_XET is (by == "setting")
+
+
+@pytest.mark.parametrize("way", ["embedded", "xet"])
+def test_a_file_whose_digest_is_known_is_not_hashed_again(
+    commit: _Commit, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client here reads no file for its digest: by LFS it is told, by xet it comes out of the upload."""
+
+    def never(_: object) -> bytes:
+        raise AssertionError("hashed again")
+
+    monkeypatch.setattr(lfs, "sha_fileobj", never)
+    sha256 = {"model.safetensors": hashlib.sha256(commit.weights.read_bytes()).hexdigest()}
+    commit.stands(commit(embedded=way == "embedded", sha256=sha256))
+
+
+@pytest.mark.parametrize("way", ["embedded", "xet"])
+def test_another_file_than_its_digest_says_is_never_committed(commit: _Commit, api: HfApi, way: str) -> None:
+    """What something wrote over a file after it was hashed does not get into a commit, by LFS and by xet."""
+    sha256 = {"model.safetensors": hashlib.sha256(b"what was built").hexdigest()}
+    with pytest.raises(HubpushError):
+        commit(embedded=way == "embedded", sha256=sha256)
+    assert [entry.commit_id for entry in api.list_repo_commits(REPO)] == [commit.parent]
 
 
 def test_small_files_need_no_process(api: HfApi, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
