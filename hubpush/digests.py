@@ -8,33 +8,36 @@ import threading
 from types import TracebackType
 from typing import Self
 
-_WAITING = 4
+_WAITING = 8
 """Blocks that wait to be hashed, of a megabyte at most as they are read here."""
 
 
-class Sha256:
-    """A SHA-256 that a thread of its own computes: hashing takes as long as copying and checking together.
+class Hasher:
+    """A thread that hashes: that takes as long as reading, checking and writing the same bytes together.
 
-    hashlib lets other threads run while it hashes. Blocks must not change after they were given. To be used in a `with`
-    block, whose end waits for the thread; `hexdigest` is what was given until then.
+    hashlib lets other threads run meanwhile. Blocks must not change after they were given. To be used in a `with` block,
+    whose end waits for the thread; then `sha256` tells.
     """
 
     def __init__(self) -> None:
-        self._sum = hashlib.sha256()
-        self._blocks: queue.Queue[bytes | memoryview | None] = queue.Queue(_WAITING)
+        self._sums: dict[str, hashlib._Hash] = {}
+        self._blocks: queue.Queue[tuple[str, bytes | memoryview] | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._work, daemon=True)
 
-    def update(self, block: bytes | memoryview) -> None:
-        """Hash a block behind those before."""
-        self._blocks.put(block)
+    def update(self, what: str, block: bytes | memoryview) -> None:
+        """Hash a block of something behind those before."""
+        self._blocks.put((what, block))
 
-    def hexdigest(self) -> str:
-        """The sum in hexadecimal, once the `with` block is over."""
-        return self._sum.hexdigest()
+    def sha256(self, what: str) -> str:
+        """The SHA-256 of all blocks of something in hexadecimal, once the `with` block is over."""
+        return self._sum(what).hexdigest()
+
+    def _sum(self, what: str) -> hashlib._Hash:
+        return self._sums.setdefault(what, hashlib.sha256())
 
     def _work(self) -> None:
-        while (block := self._blocks.get()) is not None:
-            self._sum.update(block)
+        while (given := self._blocks.get()) is not None:
+            self._sum(given[0]).update(given[1])
 
     def __enter__(self) -> Self:
         self._thread.start()

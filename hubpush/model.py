@@ -13,7 +13,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy.typing as npt
 
 from hubpush.architectures import ARCHITECTURES, Activation, Architecture, Layout, ModelClass, Weight
 from hubpush.checkpoint import OBJECT_GRAPH, Checkpoint, Variable
-from hubpush.digests import Sha256
+from hubpush.digests import Hasher
 from hubpush.errors import CheckpointError, ModelError
 
 Shape = tuple[str | int, ...]
@@ -670,9 +669,8 @@ def _write_weights(
     offsets = accumulate((fate.variable.size for fate in fates), initial=len(header))
     places = dict(zip((fate.variable.name for fate in fates), zip(fates, offsets, strict=False), strict=True))
     bad, sizes = Counter[str](), Counter[str]()
-    with ExitStack() as threads:
-        written, hashed = threads.enter_context(Sha256()), 0
-        read: dict[str, Sha256] = {}
+    hashed = 0
+    with Hasher() as hasher:
 
         def put(block: bytes | memoryview, offset: int) -> None:
             nonlocal hashed
@@ -681,22 +679,20 @@ def _write_weights(
             stream.write(block)
             # Keys and variables are sorted alike in nearly all checkpoints; what is not is read again below.
             if offset == hashed:
-                written.update(block)
+                hasher.update("", block)
                 hashed += len(block)
 
         put(header, 0)
-        kernel, filled = memoryview(b""), 0
+        # One room for all kernels, one after the other: fresh memory costs more than what is done in it.
+        kernel = memoryview(bytearray(max((fate.variable.size for fate in fates if fate.transposed), default=0)))
+        filled = 0
         for path, variable, block in checkpoint.whole(places):
-            if path.name not in read:
-                read[path.name] = threads.enter_context(Sha256())
-            read[path.name].update(block)
+            hasher.update(path.name, block)
             sizes[path.name] += len(block)
             if variable is None:
                 continue
             fate, offset = places[variable.name]
             bad[variable.name] += _nonfinite(block, allow_nonfinite)
-            if filled == 0 and fate.transposed:
-                kernel = memoryview(bytearray(variable.size))
             if fate.transposed:
                 kernel[filled : filled + len(block)] = block
             else:
@@ -704,17 +700,16 @@ def _write_weights(
             filled += len(block)
             if filled == variable.size:
                 if fate.transposed:
-                    for strip in _transposed(np.frombuffer(kernel, "<f4").reshape(fate.shape)):
+                    for strip in _transposed(np.frombuffer(kernel[:filled], "<f4").reshape(fate.shape)):
                         put(strip, offset)
                         offset += len(strip)
                 filled = 0
         stream.seek(hashed)
         while block := stream.read(_BLOCK):
-            written.update(block)
+            hasher.update("", block)
     _require_finite(bad, fates)
-    index = checkpoint.prefix.name + ".index"
-    sums = {name: (sum_.hexdigest(), sizes[name]) for name, sum_ in read.items()}
-    return written.hexdigest(), {index: (checkpoint.index_sha256, checkpoint.index_size), **sums}
+    index = {checkpoint.prefix.name + ".index": (checkpoint.index_sha256, checkpoint.index_size)}
+    return hasher.sha256(""), index | {name: (hasher.sha256(name), size) for name, size in sizes.items()}
 
 
 def _transposed(kernel: npt.NDArray[Any]) -> Iterator[memoryview]:

@@ -29,7 +29,7 @@ from filelock import FileLock
 from hubpush import tarball
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Pin, Release, is_allowed_url
-from hubpush.digests import Sha256
+from hubpush.digests import Hasher
 from hubpush.errors import SourceError
 
 if TYPE_CHECKING:
@@ -629,10 +629,10 @@ def unpack(path: Path, into: Path) -> tuple[str, int]:
     Raises:
         SourceError: The archive is one of these, or damaged.
     """
-    with _disk(path.name), Sha256() as sha256, _zip(path) as (stream, archive):
+    with _disk(path.name), Hasher() as hasher, _zip(path) as (stream, archive):
         entries = archive.infolist()
         _check_entries(path, entries)
-        stream.follow(sha256)
+        stream.follow(hasher)
         for entry in sorted(entries, key=lambda e: e.header_offset):
             target = into / entry.filename
             if entry.is_dir():
@@ -642,7 +642,7 @@ def unpack(path: Path, into: Path) -> tuple[str, int]:
             with archive.open(entry) as packed, target.open("xb") as unpacked:
                 _copy(packed, unpacked, entry.file_size, f"{path.name}: {entry.filename}")
         size = stream.finish()
-    return sha256.hexdigest(), size
+    return hasher.sha256(""), size
 
 
 class _Zip(io.BufferedReader):
@@ -651,12 +651,12 @@ class _Zip(io.BufferedReader):
     (It takes the directory into memory, and four times that for its entries.)
     """
 
-    _sum: Sha256 | None = None
+    _hasher: Hasher | None = None
     _hashed = 0
 
-    def follow(self, sha256: Sha256) -> None:
+    def follow(self, hasher: Hasher) -> None:
         """Hash what is read from now on: entries in the order in which they lie there, and what is between them."""
-        self._sum = sha256
+        self._hasher = hasher
 
     def finish(self) -> int:
         """Hash what is left; the number of bytes."""
@@ -668,7 +668,7 @@ class _Zip(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_DIRECTORY:
             raise zipfile.BadZipFile(f"a directory of {size:,} bytes, at most {_MAX_DIRECTORY:,} are read")
-        if self._sum is None:
+        if self._hasher is None:
             return super().read(size)
         position = self.tell()
         if position > self._hashed:  # what lies between two entries
@@ -680,8 +680,8 @@ class _Zip(io.BufferedReader):
         return data
 
     def _hash(self, data: bytes) -> None:
-        if self._sum is not None and data:
-            self._sum.update(data)
+        if self._hasher is not None and data:
+            self._hasher.update("", data)
             self._hashed += len(data)
 
 

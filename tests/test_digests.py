@@ -7,16 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubpush.digests import Sha256
+from hubpush.digests import Hasher
 
 
-@given(st.lists(st.binary(max_size=300), max_size=40))
-def test_the_sum_is_that_of_all_blocks_in_their_order(blocks: list[bytes]) -> None:
-    """However the bytes are cut, and whether they come as bytes or as views of them, it is SHA-256 of the whole."""
-    with Sha256() as found:
-        for n, block in enumerate(blocks):
-            found.update(memoryview(block) if n % 2 else block)
-    assert found.hexdigest() == hashlib.sha256(b"".join(blocks)).hexdigest()
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(max_size=300)), max_size=40))
+def test_a_sum_is_that_of_all_blocks_of_its_own_in_their_order(blocks: list[tuple[str, bytes]]) -> None:
+    """However the bytes are cut and mixed, as bytes or as views of them, it is SHA-256 of each whole."""
+    with Hasher() as found:
+        for n, (what, block) in enumerate(blocks):
+            found.update(what, memoryview(block) if n % 2 else block)
+    for one in "abc":
+        whole = b"".join(block for what, block in blocks if what == one)
+        assert found.sha256(one) == hashlib.sha256(whole).hexdigest()
 
 
 def test_nothing_waits_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,20 +30,20 @@ def test_nothing_waits_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
             go.wait()
             hashed.append(block)
 
-    with Sha256() as found:
-        monkeypatch.setattr(found, "_sum", Slow())
+    with Hasher() as found:
+        monkeypatch.setattr(found, "_sums", {"a": Slow()})
         given: list[int] = []
 
         def give() -> None:
             for n in range(20):
-                found.update(bytes([n]))
+                found.update("a", bytes([n]))
                 given.append(n)
 
         thread = threading.Thread(target=give)
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()
-        assert len(given) < 10
+        assert len(given) < 12
         go.set()
         thread.join()
     assert b"".join(hashed) == bytes(range(20))
@@ -52,8 +54,8 @@ def test_its_thread_ends_with_the_block() -> None:
     before = threading.active_count()
 
     def fail() -> None:
-        with Sha256() as found:
-            found.update(b"x")
+        with Hasher() as found:
+            found.update("a", b"x")
             raise LookupError
 
     with pytest.raises(LookupError):
