@@ -15,8 +15,8 @@ _WAITING = 8
 class Hasher:
     """A thread that hashes: that takes as long as reading, checking and writing the same bytes together.
 
-    hashlib lets other threads run meanwhile. Blocks must not change after they were given. To be used in a `with` block,
-    whose end waits for the thread; then `sha256` tells.
+    hashlib lets other threads run meanwhile. Blocks must not change after they were given. The end of its `with` block
+    waits for the thread; then `sha256` tells.
     """
 
     def __init__(self) -> None:
