@@ -17,6 +17,7 @@ from pathlib import Path
 from hubpush.errors import TokenizerError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_OWN = "use the vocab.txt that was published with the checkpoint"
 _MAX_VOCAB = 16 << 20  # LaBSE's half a million lines are 5 MB
 
 
@@ -46,7 +47,7 @@ def read_vocab(path: Path, vocab_size: int, lines_expected: int | None = None) -
             are not UTF-8, or another number of lines; with the line number where there is one.
     """
 
-    def broken(why: str, hint: str = "use the vocab.txt that was published with the checkpoint") -> TokenizerError:
+    def broken(why: str, hint: str = _OWN) -> TokenizerError:
         return TokenizerError(f"{path.name} {why}", hint=hint)
 
     try:
@@ -55,6 +56,29 @@ def read_vocab(path: Path, vocab_size: int, lines_expected: int | None = None) -
         raw = path.read_bytes()
     except OSError as error:
         raise broken(f"cannot be read: {error.strerror}") from None
+    lines = _lines(raw, path.name)
+    if lines_expected is not None and (len(lines) != lines_expected or lines_expected > vocab_size):
+        raise broken(f"has {len(lines):,} lines of {lines_expected:,} promised, for {vocab_size:,} word embeddings")
+    if lines_expected is None and len(lines) != vocab_size:
+        padded = (
+            f"if the embedding table was padded on purpose, a family file can say so: vocab_lines = {len(lines)}"
+            if len(lines) < vocab_size
+            else _OWN
+        )
+        raise broken(
+            f"has {len(lines):,} lines, but the model has {vocab_size:,} word embeddings: ids would be shifted or lost",
+            padded,
+        )
+    return Vocabulary(lines, raw)
+
+
+@functools.lru_cache(maxsize=2)
+def _lines(raw: bytes, name: str) -> tuple[str, ...]:
+    """The lines of a vocabulary, if they are sound; kept for the next release with the same one."""
+
+    def broken(why: str, hint: str = _OWN) -> TokenizerError:
+        return TokenizerError(f"{name} {why}", hint=hint)
+
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -71,6 +95,7 @@ def read_vocab(path: Path, vocab_size: int, lines_expected: int | None = None) -
         raise broken(f"line {number} holds a carriage return", "convert it to plain newlines (dos2unix)")
     seen = dict(zip(lines, range(1, len(lines) + 1), strict=True))
     is_odd = len(seen) < len(lines) or re.search(r"(?m)^[ \t\v\f]|[ \t\v\f]$|^$", "\n".join(lines))
+    before: dict[str, int] = {}
     for number, line in enumerate(lines if is_odd else (), 1):
         # U+2028, U+00A0 and their like are tokens of some multilingual vocabularies: only ASCII white space is refused.
         bare = line.strip(" \t\v\f")
@@ -79,26 +104,15 @@ def read_vocab(path: Path, vocab_size: int, lines_expected: int | None = None) -
         if line != bare:
             # load_vocab strips every line; a token with white space around it would have another name there.
             raise broken(f"line {number} has white space around its token")
-        if (first := lines.index(line) + 1) < number:
-            raise broken(f"line {number} repeats {line!r} of line {first}")
+        if line in before:
+            raise broken(f"line {number} repeats {line!r} of line {before[line]}")
+        before[line] = number
     missing = [token for token in SPECIAL_TOKENS if token not in seen]
     if missing:
         raise broken(f"lacks the special token(s) {', '.join(missing)}")
     if seen["[PAD]"] != 1:
         raise broken(f"has [PAD] on line {seen['[PAD]']}; the original code pads with id 0, the first line")
-    if lines_expected is not None and (len(lines) != lines_expected or lines_expected > vocab_size):
-        raise broken(f"has {len(lines):,} lines of {lines_expected:,} promised, for {vocab_size:,} word embeddings")
-    if lines_expected is None and len(lines) != vocab_size:
-        padded = (
-            f"if the embedding table was padded on purpose, a family file can say so: vocab_lines = {len(lines)}"
-            if len(lines) < vocab_size
-            else "use the vocab.txt that was published with the checkpoint"
-        )
-        raise broken(
-            f"has {len(lines):,} lines, but the model has {vocab_size:,} word embeddings: ids would be shifted or lost",
-            padded,
-        )
-    return Vocabulary(tuple(lines), raw)
+    return tuple(lines)
 
 
 def casing(vocabulary: Vocabulary, cased: bool | None) -> bool:
@@ -117,12 +131,7 @@ def casing(vocabulary: Vocabulary, cased: bool | None) -> bool:
     Raises:
         TokenizerError: The two contradict each other, or nothing is said and nothing is plain.
     """
-    words = [token for token in vocabulary.tokens if not (token.startswith("[") and token.endswith("]"))]
-    # A vocabulary's lines at once are a tenth of the work of each by itself.
-    text = "\n".join(words)
-    lower, upper = text.lower().split("\n"), text.upper().split("\n")
-    capitals = sum(map(operator.ne, words, lower))
-    letters = sum(map(operator.ne, lower, upper))
+    capitals, letters, word = _capitals(vocabulary.tokens)
     plain: bool | None = None
     if letters:
         plain = True if capitals > 0.02 * letters else False if capitals == 0 else None
@@ -134,7 +143,6 @@ def casing(vocabulary: Vocabulary, cased: bool | None) -> bool:
             )
         return plain
     if plain is not None and plain != cased:
-        word = next((t for t in words if t != t.lower()), "")
         seen = f"{capitals:,} of {letters:,} words have capitals" + (f", for example {word!r}" if word else "")
         raise TokenizerError(
             f"the release is declared {'cased' if cased else 'uncased'}, but its vocabulary is plainly"
@@ -142,6 +150,18 @@ def casing(vocabulary: Vocabulary, cased: bool | None) -> bool:
             hint="correct `cased` in the family file, or the --cased/--uncased option; is this the right vocab.txt?",
         )
     return cased
+
+
+@functools.lru_cache(maxsize=2)
+def _capitals(tokens: tuple[str, ...]) -> tuple[int, int, str]:
+    """How many words of a vocabulary have capitals and how many have letters, and the first with a capital."""
+    words = [token for token in tokens if not (token.startswith("[") and token.endswith("]"))]
+    # A vocabulary's lines at once are a tenth of the work of each by itself.
+    text = "\n".join(words)
+    lower, upper = text.lower().split("\n"), text.upper().split("\n")
+    capitals = sum(map(operator.ne, words, lower))
+    letters = sum(map(operator.ne, lower, upper))
+    return capitals, letters, next((one for one, low in zip(words, lower, strict=True) if one != low), "")
 
 
 def write(vocabulary: Vocabulary, folder: Path, *, cased: bool, model_max_length: int) -> None:

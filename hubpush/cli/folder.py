@@ -8,6 +8,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +52,7 @@ from hubpush.show import Format
 if TYPE_CHECKING:
     from hubpush.catalog import Pin, Release
     from hubpush.checkpoint import Checkpoint
+    from hubpush.conversion import Conversion
     from hubpush.model import Account
     from hubpush.source import Location, Texts
 
@@ -199,13 +201,16 @@ def convert(
     if models:
         raise UsageError("--model names releases of a --family", hint="name the family, or drop it")
     release = catalog.single("local/checkpoint", "checkpoint", **{"license": "unknown", **said}).releases[0]
-    _convert(source, out, release, Texts(config, vocab), None, work, allow_nonfinite=allow_nonfinite, quiet=quiet)
+    done = _convert(source, out, release, Texts(config, vocab), None, work, allow_nonfinite=allow_nonfinite)
+    _tell_converted(out, source, done, quiet=quiet)
 
 
 def _convert_family(
     mirror: str, out: Path, name: str, models: Sequence[str], work: Path | None, *, allow_nonfinite: bool, quiet: bool
 ) -> None:
-    """Convert one release after the other; one that fails does not keep the others from it.
+    """Convert the releases of a family, two at a time: while one is copied, another is inflated.
+
+    One that fails does not keep the others from it.
 
     Raises:
         HubpushError: Some failed; each has been told.
@@ -216,9 +221,10 @@ def _convert_family(
     path = catalog.locate(name)
     loaded, lock = catalog.load(path)
     chosen, failures = catalog.select(loaded, models), list[HubpushError]()
-    for release in chosen:
+
+    def convert_one(release: Release) -> Conversion | HubpushError:
         try:
-            _convert(
+            return _convert(
                 resolve(release.source, path.parent, mirror),
                 out / release.name,
                 release,
@@ -226,11 +232,17 @@ def _convert_family(
                 lock.sources.get(release.source),
                 work,
                 allow_nonfinite=allow_nonfinite,
-                quiet=quiet,
             )
         except HubpushError as error:
-            show.say(f"{release.name}: {error.message}\n  {error.hint}")
-            failures.append(error)
+            return error
+
+    with ThreadPoolExecutor(2) as threads:
+        for release, done in zip(chosen, threads.map(convert_one, chosen), strict=True):
+            if isinstance(done, HubpushError):
+                show.say(f"{release.name}: {done.message}\n  {done.hint}")
+                failures.append(done)
+            else:
+                _tell_converted(out / release.name, release.source, done, quiet=quiet)
     if failures:
         kinds = {type(error) for error in failures}
         kind = kinds.pop() if len(kinds) == 1 else HubpushError
@@ -249,8 +261,8 @@ def _convert(
     work: Path | None,
     *,
     allow_nonfinite: bool,
-    quiet: bool,
-) -> None:
+) -> Conversion:
+    """Convert one checkpoint to a folder with its record."""
     from hubpush import conversion, manifest
     from hubpush import source as station
 
@@ -258,19 +270,24 @@ def _convert(
         raise UsageError(f"{out} exists and is not an empty folder", hint="name a folder that is to be made")
     with opened(source, work, texts, pin) as files, _made_whole(out.resolve()) as folder:
         done = conversion.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
-        found = done.reading
         archive = station.identity(files, done.written.sources)
         station.check(archive.name, archive.sha256, archive.size, pin)
-        build = conversion.record(release, files, folder, found, None, written=done.written, nonfinite=allow_nonfinite)
+        build = conversion.record(
+            release, files, folder, done.reading, None, written=done.written, nonfinite=allow_nonfinite
+        )
         manifest.write_record(folder, build)
+    return done
+
+
+def _tell_converted(out: Path, source: str, done: Conversion, *, quiet: bool) -> None:
     show.put(str(out))
     if quiet:
         return
+    found = done.reading
     casing, config = "cased" if found.cased else "uncased", found.config
-    shown = source if isinstance(source, str) else station.display_name(source)
     show.say(
         f"{config['architectures'][0]}, {done.written.parameters:,} parameters, {casing}, {config['hidden_act']};"
-        f" to prove it: hubpush parity {out} --source {shown}"
+        f" to prove it: hubpush parity {out} --source {source}"
     )
     for sentence in found.assumed:
         show.say(f"Assumed: {sentence}")
