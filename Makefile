@@ -122,6 +122,7 @@ scale: $(VENV)/dev.stamp
 hub-bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.hub_speed
 
+bench: export PIP_ARGS := $(PIP_ARGS)
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 

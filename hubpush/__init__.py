@@ -7,8 +7,10 @@ The modules, in the order in which the data flows:
 - `checkpoint`: the variables of a TensorFlow checkpoint, read lazily, without TensorFlow.
 - `model`: variables to config.json and model.safetensors, every name accounted for.
 - `tokenizer`: vocab.txt to a fast tokenizer, every line checked.
+- `digests`: SHA-256 beside the work that needs the bytes anyway.
 - `parity`: does the published folder compute what the original computes? Measured first, then judged.
 - `manifest`: hubpush.json: what went in, what came out, with digests.
+- `conversion`: one checkpoint to a model folder, and the record of it; what `hubpush convert` needs.
 - `metadata`, `chart`, `card`: recorded facts and results to README.md and its picture.
 - `client`, `upload`: the Hub's HTTP client and its uploads, bounded, and what their errors mean.
 - `remote`: what stands on the Hub, read; `rights`: what a token may; `planning`: the next commit and its version.

@@ -182,15 +182,18 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
             path = self._shard_path(shard)
             if not path.is_file():  # no variable is in it: `_check_extents`
                 continue
-            stream = self._shard(shard)
+            stream, position = self._shard(shard), 0
             stream.seek(0)
             members = (self.variables[name] for name in wanted if self.variables[name].shard == shard)
             for variable in sorted(members, key=lambda v: (v.offset, v.size)):
+                while variable.size and position < variable.offset:
+                    block = self._some(stream, variable, min(variable.offset - position, _BLOCK))
+                    position += len(block)
+                    yield path, None, block
                 crc, end = 0, variable.offset + variable.size
-                while variable.size and (gap := variable.offset - stream.tell()):
-                    yield path, None, self._some(stream, variable, min(gap, _BLOCK))
-                while variable.size and (left := end - stream.tell()):
-                    block = self._some(stream, variable, min(left, _BLOCK))
+                while variable.size and position < end:
+                    block = self._some(stream, variable, min(end - position, _BLOCK))
+                    position += len(block)
                     crc = crc32c(block, crc)
                     yield path, variable, block
                 self._require_crc(variable, crc)

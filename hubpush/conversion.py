@@ -194,7 +194,7 @@ def record(
         ModelError: Code that the card shows does not run on the folder.
         SourceError: A file of the source cannot be read.
     """
-    read_already = dict(written.sources) if written is not None else source.digests(files.weights())
+    read_already = source.digests(files.weights(), written.sources if written is not None else None)
     archive = source.identity(files, read_already)
     digests = {file: manifest.File(sha256=sha256, size=size) for file, (sha256, size) in read_already.items()}
     texts = {role: manifest.describe(path) for role, path in files.texts().items()}

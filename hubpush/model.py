@@ -669,14 +669,15 @@ def _write_weights(
     offsets = accumulate((fate.variable.size for fate in fates), initial=len(header))
     places = dict(zip((fate.variable.name for fate in fates), zip(fates, offsets, strict=False), strict=True))
     bad, sizes = Counter[str](), Counter[str]()
-    hashed = 0
+    hashed = at = 0
     with Hasher() as hasher:
 
         def put(block: bytes | memoryview, offset: int) -> None:
-            nonlocal hashed
-            if offset != stream.tell():
+            nonlocal hashed, at
+            if offset != at:
                 stream.seek(offset)
             stream.write(block)
+            at = offset + len(block)
             # Keys and variables are sorted alike in nearly all checkpoints; what is not is read again below.
             if offset == hashed:
                 hasher.update("", block)

@@ -506,7 +506,7 @@ def identity(files: Files, known: Mapping[str, tuple[str, int]] | None = None) -
     """
     if files.archive is not None:
         return files.archive
-    own = dict(sorted((known or digests(files.weights())).items()))
+    own = digests(files.weights(), known)
     own |= {role: _digest(path) for role, path in files.texts().items() if role not in files.apart}
     digest = hashlib.sha256()
     for name, (sha256, _) in own.items():
@@ -733,13 +733,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def digests(paths: Iterable[Path]) -> dict[str, tuple[str, int]]:
-    """Digest and bytes of files by their names.
+def digests(paths: Iterable[Path], known: Mapping[str, tuple[str, int]] | None = None) -> dict[str, tuple[str, int]]:
+    """Digest and bytes of files by their names; those that are known are not read.
 
     Raises:
         SourceError: One cannot be read.
     """
-    return {path.name: _digest(path) for path in paths}
+    return {path.name: (known or {}).get(path.name) or _digest(path) for path in paths}
 
 
 def _digest(path: Path) -> tuple[str, int]:

@@ -29,7 +29,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(stand_ins: Path, tmp_path: Path) -> Bench:
     """A tiny benchmark in a fresh place, without any peer."""
     (tmp_path / "tiny").mkdir()
-    return Bench(tmp_path / "tiny", stand_ins, tmp_path, 1, tiny=True)
+    return Bench(tmp_path / "tiny", stand_ins, tmp_path, 1, 1, tiny=True)
 
 
 def test_lines_without_peers_are_measured_and_merged(
