@@ -497,6 +497,19 @@ def test_paths_mean_the_same_elsewhere(tmp_path: Path, monkeypatch: pytest.Monke
     assert workers._absolute(replace(one, mirror="https://example.org/a")).mirror == "https://example.org/a"
 
 
+def test_a_process_carries_more_than_one_release(family: Path, hub: str, tmp_path: Path) -> None:
+    """What a process has imported once, TensorFlow and torch among it, serves all releases that it carries."""
+    seen: set[int] = set()
+    before = {child.pid for child in multiprocessing.active_children()}
+    jobs = _jobs(family, tmp_path / "work", hub)
+    with workers.carrying(jobs, 2, None, _silent) as outcomes:
+        for outcome in outcomes:
+            assert outcome.status == "published"
+            seen |= {child.pid for child in multiprocessing.active_children() if child.pid is not None}
+    assert len(jobs) == 3
+    assert 1 <= len(seen - before) <= 2
+
+
 def test_distributed_is_imported_for_a_cluster_alone() -> None:
     """Processes of this machine are used without loading Dask."""
     script = (
