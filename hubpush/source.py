@@ -484,11 +484,12 @@ def opened(local: Local, scratch: Path, texts: Texts = NO_TEXTS) -> Iterator[Fil
     scratch.mkdir(parents=True)
     try:
         try:
-            archive = _checked(local, *unpack(local.path, scratch))
+            sha256, size = unpack(local.path, scratch)
         except SourceError:
             if local.pin is not None:  # that it is another archive says more than what is wrong with it
                 identified(local)
             raise
+        archive = _checked(local, sha256, size)
         yield replace(find(scratch, texts, packed_as=name), archive=archive)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -89,7 +89,9 @@ def commit(
             if tell is not None:
                 tell(f"{repo_id}: the upload by xet is given up ({why}); it goes by LFS")
     for operation in operations:
-        if isinstance(operation, CommitOperationAdd) and operation.path_in_repo in sha256:
+        if not isinstance(operation, CommitOperationAdd) or operation.upload_info.is_hashed:
+            continue
+        if operation.path_in_repo in sha256:
             operation.upload_info.sha256 = bytes.fromhex(sha256[operation.path_in_repo])
     with errors(repo_id), by_lfs(True), quiet_bars():
         return api.create_commit(

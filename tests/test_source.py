@@ -1046,8 +1046,10 @@ def test_another_archive_than_the_pinned_one_is_said_to_be_one(tmp_path: Path, h
     path = zip_release(here, tmp_path / "a.zip")
     body = bytearray(path.read_bytes())
     body[len(body) // 2] ^= 1
-    url = server.serve("/a.zip", Reply(bytes(body)))
-    for location in (url, zip_release(here, tmp_path / "b.zip", "folder")):
+    other = zip_release(here, tmp_path / "b.zip", "folder")
+    damaged = server.serve("/a.zip", Reply(bytes(body)))
+    sound = server.serve("/b.zip", Reply(other.read_bytes()))
+    for location in (damaged, sound, other):
         local = bring(location, tmp_path / "d", Pin(sha256=file_sha256(path)))
         with pytest.raises(SourceError, match="is not the pinned source"), opened(local, tmp_path / "scratch"):
             pass
