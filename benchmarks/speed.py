@@ -590,7 +590,7 @@ def _fewer(name: str, result: Mapping[str, Any]) -> str:
     """How many runs it was, where it was fewer than the line's."""
     runs = len(result["samples"][name])
     is_constant = not any(wall for wall, _, _ in result["samples"][name])
-    return "" if runs >= result["runs"] or is_constant else f" ({runs} run{'s' * (runs > 1)})"
+    return "" if runs >= result.get("runs", 1) or is_constant else f" ({runs} run{'s' * (runs > 1)})"
 
 
 def _figure(costs: Sequence[Sequence[float]], unit: str) -> float:

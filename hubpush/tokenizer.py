@@ -158,7 +158,7 @@ def _capitals(tokens: tuple[str, ...]) -> tuple[int, int, str]:
     words = [token for token in tokens if not (token.startswith("[") and token.endswith("]"))]
     # A vocabulary's lines at once are a tenth of the work of each by itself.
     text = "\n".join(words)
-    lower, upper = text.lower().split("\n"), text.upper().split("\n")
+    lower, upper = ((changed.split("\n") if words else []) for changed in (text.lower(), text.upper()))
     capitals = sum(map(operator.ne, words, lower))
     letters = sum(map(operator.ne, lower, upper))
     return capitals, letters, next((one for one, low in zip(words, lower, strict=True) if one != low), "")

@@ -80,7 +80,7 @@ def test_single_wrong_bits_are_noticed_or_do_nothing(room: Room) -> None:
 
 def test_a_bit_that_nobody_notices_is_a_violation(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the sums of the tensors, flips in the data file get into the model: the count says so."""
-    monkeypatch.setattr(Checkpoint, "blocks", lambda self, name, size=1 << 20: self._raw(self.variables[name], size))
+    monkeypatch.setattr(Checkpoint, "_require_crc", lambda *_: None)
     flips = bad_input.Flips(1)
     shutil.rmtree(room.root / "source", ignore_errors=True)
     bad_input._flip_sources(room, flips, random.Random(1), 40)  # noqa: S311

@@ -32,6 +32,7 @@ def bench(stand_ins: Path, tmp_path: Path) -> Bench:
     return Bench(tmp_path / "tiny", stand_ins, tmp_path, 1, 1, tiny=True)
 
 
+@pytest.mark.long
 def test_lines_without_peers_are_measured_and_merged(
     stand_ins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

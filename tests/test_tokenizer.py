@@ -396,3 +396,14 @@ def test_private_characters_are_dropped(made: dict[str, Made]) -> None:
     for both in made.values():
         assert both.published.tokenize("a\ue000b \U00100000") == both.google.tokenize("ab")
         assert both.google.tokenize("a\ue000b") == ["[UNK]"]
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), min_size=1), max_size=8))
+def test_capitals_are_counted_word_by_word(words: list[str]) -> None:
+    """Whatever a vocabulary holds, even nothing but special tokens: as if each word were looked at by itself."""
+    tokens = tuple(dict.fromkeys(["[PAD]", *words]))
+    own = [token for token in tokens if not re.fullmatch(r"\[.*\]", token, re.DOTALL)]
+    capitals, letters, first = tokenizer._capitals(tokens)
+    assert capitals == sum(one != one.lower() for one in own)
+    assert letters == sum(one.lower() != one.upper() for one in own)
+    assert first == next((one for one in own if one != one.lower()), "")
