@@ -717,7 +717,7 @@ def _transposed(kernel: npt.NDArray[Any]) -> Iterator[memoryview]:
     """The bytes of a transposed matrix, some of its rows at a time.
 
     Rows whose bytes are a power of two apart share the same few lines of the processor's caches, and to walk down such
-    columns is three times slower: what is walked is a copy with rows of another length.
+    columns is slow: what is walked is a copy with rows of another length.
     """
     rows, columns = kernel.shape
     copy = np.empty((rows, _STRIP + 16), kernel.dtype)

@@ -81,15 +81,8 @@ def check_family(family: Family, file: Path) -> None:
         )
 
 
-def preflight(jobs: Sequence[Job], sizes: Mapping[str, int]) -> dict[str, HubpushError]:
-    """Check what a run needs before its first byte is fetched: packages, and disk space release by release.
-
-    Args:
-        jobs: The releases.
-        sizes: See `archive_sizes`.
-
-    Returns:
-        The releases for which the disk has no room, by name.
+def require_packages(jobs: Sequence[Job]) -> None:
+    """Check what a run needs before anything is asked of a server.
 
     Raises:
         MissingExtraError: Parity is asked for and its packages are not installed.
@@ -98,7 +91,6 @@ def preflight(jobs: Sequence[Job], sizes: Mapping[str, int]) -> dict[str, Hubpus
         from hubpush import parity
 
         parity.require_installed()
-    return without_room(jobs, sizes)
 
 
 def archive_sizes(jobs: Sequence[Job]) -> dict[str, int]:
@@ -203,8 +195,11 @@ def carry_all(
                 needed.append(job)
                 changing += found in ("build", "card")
                 to_build |= {job.release.name} if found == "build" else set()
-    sizes = archive_sizes(needed)
-    refused = _too_many(needed, changing) or preflight(needed, sizes)
+    refused, sizes = _too_many(needed, changing), dict[str, int]()
+    if not refused:
+        require_packages(needed)
+        sizes = archive_sizes(needed)
+        refused = without_room(needed, sizes)
     for job in needed:
         if job.release.name in refused:
             finish(_failed(job, refused[job.release.name]))

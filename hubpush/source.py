@@ -386,8 +386,7 @@ def fetch(
 def _checked(local: Local, sha256: str, size: int) -> Archive:
     """An archive that was read, if it is the pinned one."""
     if local.is_download:
-        note, changed = _note(local.path), local.path.stat().st_mtime_ns
-        note.write_text(json.dumps({**_read_note(note), "sha256": sha256, "changed": str(changed)}))
+        _remember(local.path, sha256=sha256)
     try:
         check(local.name, sha256, size, local.pin)
     except SourceError:
@@ -922,6 +921,8 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress, un
             target.unlink()
         if not target.exists():
             _receive(url, target, note, pin, progress, until)
+            if pin is not None:  # so that who opens it, perhaps another process, need not read it twice
+                _remember(target, asked=pin.sha256)
         size = target.stat().st_size
         progress(size, size)
     return Local(display_name(url), target, pin, _read_note(note).get("etag"), is_download=True)
@@ -929,6 +930,12 @@ def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress, un
 
 def _note(target: Path) -> Path:
     return target.with_name(target.name + ".json")
+
+
+def _remember(target: Path, **what: str) -> None:
+    """Note something of a download, as long as nobody writes to it."""
+    note, changed = _note(target), str(target.stat().st_mtime_ns)
+    note.write_text(json.dumps({**_read_note(note), **what, "changed": changed}))
 
 
 def _is_still_wanted(url: str, target: Path, pin: Pin | None, until: float | None) -> bool:
@@ -941,7 +948,7 @@ def _is_still_wanted(url: str, target: Path, pin: Pin | None, until: float | Non
         return not served(url, until).is_another(known.get("etag") or known.get("validator"), found.st_size)
     # Whoever opens it reads it all, and is the last to tell.
     is_as_it_was = known.get("changed") == str(found.st_mtime_ns)
-    sha256 = known.get("sha256") if is_as_it_was else None
+    sha256 = (known.get("sha256") or known.get("asked")) if is_as_it_was else None
     return pin.size in (None, found.st_size) and (sha256 or _digest(target)[0]) == pin.sha256
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from hubpush import localhub
+from hubpush import cli, localhub
 from tests import checkpoints
 from tests.workshop import Result, Workshop, drop_line, edit, flip, imports, truncate
 
@@ -33,6 +33,20 @@ def test_looking_around_imports_nothing_heavy(arguments: list[str]) -> None:
         "jinja2",
     }
     assert imports(arguments) & heavy == set()
+
+
+def test_only_the_command_that_is_meant_is_built() -> None:
+    """Options of other commands cost a command nothing; without one, or with none that exists, all are there."""
+    every = list(cli.app.registered_commands), list(cli.app.registered_groups)
+    with cli._alone(["convert-and-upload"]):
+        assert len(cli.app.registered_commands) == 1
+        assert not cli.app.registered_groups
+    with cli._alone(["hub"]):
+        assert (len(cli.app.registered_commands), len(cli.app.registered_groups)) == (0, 1)
+    for named in ([], ["--help"], ["converts"]):
+        with cli._alone(named):
+            assert (cli.app.registered_commands, cli.app.registered_groups) == every
+    assert (cli.app.registered_commands, cli.app.registered_groups) == every
 
 
 BAD: dict[str, tuple[Callable[[Path], object], int, str]] = {

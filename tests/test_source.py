@@ -1057,6 +1057,25 @@ def test_another_archive_than_the_pinned_one_is_said_to_be_one(tmp_path: Path, h
         assert local.path.exists() is not local.is_download
 
 
+def test_what_was_fetched_ahead_is_read_once(
+    server: Server, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive that another process fetched for the same pin is not read for its digest before it is unpacked."""
+    path = zip_release(here, tmp_path / "a.zip")
+    pin = Pin(sha256=file_sha256(path), size=path.stat().st_size)
+    url = server.serve("/a.zip", Reply(path.read_bytes()))
+    bring(url, tmp_path / "d", pin)
+
+    def never(_: Path) -> tuple[str, int]:
+        raise AssertionError("read for its digest")
+
+    monkeypatch.setattr(source, "_digest", never)
+    with opened(bring(url, tmp_path / "d", pin), tmp_path / "scratch") as files:
+        assert files.archive is not None
+        assert files.archive.sha256 == pin.sha256
+    assert len(server.sent()) == 1
+
+
 def test_the_identity_of_files_is_what_was_read(here: Path, tmp_path: Path) -> None:
     """Digests that a reader brings make the identity that reading again would make; a file without bytes counts too."""
     (here / f"{PREFIX}.data-00007-of-00008").touch()

@@ -282,7 +282,7 @@ class Original:
         return {**outputs, "sequence_output": x}
 
     def some(self, x: Any, rows: npt.NDArray[np.int_] | None) -> Any:
-        """The states at some positions, [rows, hidden]: logits over a vocabulary are most of a small model's work."""
+        """The states at some positions, [rows, hidden]; where that is None, all, as they are."""
         return x if rows is None else self.tf.gather(self.tf.reshape(x, (-1, x.shape[-1])), rows)
 
     def scores(self, x: Any, weights: str, bias: str) -> Any:

@@ -54,7 +54,9 @@ def _alone(named: Sequence[str]) -> Iterator[None]:
     Where none is meant, or one that does not exist, all stay.
     """
     every = app.registered_commands, app.registered_groups
-    commands = [one for one in every[0] if {one.name, getattr(one.callback, "__name__", "")} & set(named)]
+    commands = [
+        one for one in every[0] if (one.name or getattr(one.callback, "__name__", "").replace("_", "-")) in named
+    ]
     groups = [one for one in every[1] if one.name in named]
     if commands or groups:
         app.registered_commands, app.registered_groups = commands, groups

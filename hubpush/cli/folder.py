@@ -8,7 +8,6 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -215,6 +214,8 @@ def _convert_family(
     Raises:
         HubpushError: Some failed; each has been told.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from hubpush import catalog
     from hubpush.source import Texts, resolve
 

@@ -75,7 +75,7 @@ def differences(published: Run, reference: Run, floor: Mapping[str, float], dtyp
 def with_and_without_padding(
     published: Run, reference: Run, floor: Mapping[str, float], dtype: str
 ) -> tuple[tuple[Difference, ...], tuple[Difference, ...]]:
-    """See `differences`: over all batches; and over those after the first, which has no text of the full length."""
+    """See `differences`: over all batches; and over those after the first, which alone has padding."""
     names = [name for name in published[0] if name in reference[0]]
     apart, whole = {name: _Sum() for name in names}, list[Difference]()
     batches = list(zip(published, reference, strict=True))
