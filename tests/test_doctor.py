@@ -86,7 +86,8 @@ def test_what_the_doctor_says_of_a_token_is_what_a_run_meets(
 def test_a_hub_that_is_not_there_is_one_failing_check(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Hub is not reached: code 18, and the repos are not asked one by one."""
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _seconds: None)  # between its attempts
-    result = shop.run("doctor", "--hub", "http://127.0.0.1:9", "--work", shop.root / "work", "--org", "acme", "--json")
+    to = ("--hub", "http://127.0.0.1:9", "--org", "acme", "--family", shop.family)
+    result = shop.run("doctor", *to, "--work", shop.root / "work", "--json")
     rows = {row["name"]: row for row in json.loads(result.out)}
     assert (result.code, rows["hub"]["result"]) == (18, "fails")
     assert not [name for name in rows if name.startswith("acme/")]
