@@ -387,9 +387,9 @@ def _child(arguments: list[str], here: str, environment: dict[str, str], files: 
     tempfile.tempdir = None
     os.chdir(here)
     sys.argv = ["hubpush", *arguments]
-    from hubpush import cli, source
+    from hubpush import cli, download
 
-    source._PATIENCE = 0  # between the attempts of a download
+    download._PATIENCE = 0  # between the attempts of a download
     code = 1
     try:
         cli.main()

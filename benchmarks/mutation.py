@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from examples import minilm
-from hubpush import conversion, parity, pipeline, source
+from hubpush import conversion, parity, pipeline, source, zipball
 from hubpush.catalog import Release
 from hubpush.errors import ParityError
 from hubpush.parity import Asked
@@ -359,7 +359,7 @@ def tiny(scratch: Path) -> Subject:
 def trained(scratch: Path) -> Subject:
     """MiniLM, which was trained."""
     minilm.main(scratch)
-    source.unpack(next((scratch / "minilm-demo").glob("*.zip")), _made(scratch / "minilm"))
+    zipball.unpack(next((scratch / "minilm-demo").glob("*.zip")), _made(scratch / "minilm"))
     return convert(source.find(scratch / "minilm"), scratch / "minilm-model", activation="gelu")
 
 

@@ -12,7 +12,7 @@ import hashlib
 import math
 import re
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -165,15 +165,16 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
             yield block
         self._require_crc(variable, crc)
 
-    def whole(self, wanted: Collection[str]) -> Iterator[tuple[Path, Variable | None, bytes]]:
+    def whole(self, wanted: Mapping[str, int]) -> Iterator[tuple[Path, Variable | None, bytes]]:
         """Every byte of the data files, once, in their order: for a digest and for variables in one pass.
 
         Args:
-            wanted: The variables that are told apart, whose CRC-32C is checked when their last block was taken.
+            wanted: The variables that are told apart, whose CRC-32C is checked when their last block was taken; and of
+                each how many bytes belong together, as those of a row do.
 
         Yields:
-            The file, the variable or None for bytes of no wanted one, and a block of at most a megabyte. A variable
-            without bytes has no block.
+            The file, the variable or None for bytes of no wanted one, and a block: at most a megabyte, or what belongs
+            together where that is more. A variable without bytes has no block.
 
         Raises:
             CheckpointError: A data file ends early, or a wanted variable's bytes are not those that were saved.
@@ -191,8 +192,10 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
                     position += len(block)
                     yield path, None, block
                 crc, end = 0, variable.offset + variable.size
+                together = max(wanted[variable.name], 1)
+                most = max(_BLOCK // together, 1) * together
                 while variable.size and position < end:
-                    block = self._some(stream, variable, min(end - position, _BLOCK))
+                    block = self._some(stream, variable, min(end - position, most))
                     position += len(block)
                     crc = crc32c(block, crc)
                     yield path, variable, block

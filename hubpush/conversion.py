@@ -20,7 +20,8 @@ from hubpush.manifest import Build
 
 if TYPE_CHECKING:
     from hubpush.checkpoint import Checkpoint
-    from hubpush.model import Account, Converted
+    from hubpush.mapping import Account
+    from hubpush.model import Converted
     from hubpush.tokenizer import Vocabulary
 
 WEIGHTS = "model.safetensors"
@@ -88,16 +89,16 @@ def read(checkpoint: Checkpoint, files: source.Files, release: Release) -> Readi
         ModelError: Names, shapes or config do not fit the architecture.
         TokenizerError: The vocabulary would give other ids.
     """
-    from hubpush import model, tokenizer
+    from hubpush import mapping, model, tokenizer
 
-    architecture = model.recognize(checkpoint, release.architecture, release.part)
-    is_one_of_parts = len(model.recognized(checkpoint, release.architecture)) > 1
+    architecture = mapping.recognize(checkpoint, release.architecture, release.part)
+    is_one_of_parts = len(mapping.recognized(checkpoint, release.architecture)) > 1
     config_file, vocab_file = files.require(f"{architecture.model_type}_config.json")
     original = model.read_config(config_file, architecture, release.config)
     vocabulary = tokenizer.read_vocab(vocab_file, original["vocab_size"], release.vocab_lines)
     cased = tokenizer.casing(vocabulary, release.cased)
     activation = release.activation or architecture.activation
-    account = model.account(
+    account = mapping.account(
         checkpoint, original, architecture, task=release.task, labels=release.labels, averaged=release.averaged
     )
     account.require()
@@ -133,10 +134,19 @@ def read(checkpoint: Checkpoint, files: source.Files, release: Release) -> Readi
     )
 
 
-def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfinite: bool = False) -> Conversion:
+def convert(
+    files: source.Files, folder: Path, release: Release, *, allow_nonfinite: bool = False, alone: bool = True
+) -> Conversion:
     """Write the model and the tokenizer of one checkpoint to an empty folder.
 
     The small files are read and checked first: a wrong vocabulary is found before the weights are written.
+
+    Args:
+        files: The files of the source.
+        folder: The folder.
+        release: What is known of the release.
+        allow_nonfinite: Write NaN and infinity as they are.
+        alone: Whether nothing else keeps the processors busy.
 
     Raises:
         SourceError: Config or vocabulary are not there.
@@ -149,7 +159,9 @@ def convert(files: source.Files, folder: Path, release: Release, *, allow_nonfin
 
     with Checkpoint(files.prefix) as checkpoint:
         found = read(checkpoint, files, release)
-        written = model.convert(checkpoint, found.account, found.config, folder, allow_nonfinite=allow_nonfinite)
+        written = model.convert(
+            checkpoint, found.account, found.config, folder, allow_nonfinite=allow_nonfinite, alone=alone
+        )
     length = found.original["max_position_embeddings"]
     tokenizer.write(found.vocabulary, folder, cased=found.cased, model_max_length=length)
     return Conversion(found, written)

@@ -36,6 +36,8 @@ from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Pin, Release
 from hubpush.client import AgainError, Bounds, late, require_creation, require_time
 from hubpush.conversion import Conversion, convert, prove, record
+from hubpush.digests import file_sha256
+from hubpush.download import Progress, Served, served
 from hubpush.errors import CardError, HubpushError, HubUnavailableError, SourceError
 from hubpush.job import Job, Outcome, Status, Tell, client, failed, planned, settled
 from hubpush.manifest import README, Build
@@ -95,14 +97,14 @@ def survey(job: Job) -> Survey:
     return Survey(there, "look" if has_moved else need, (remark,) if gone else ())
 
 
-def _watched(job: Job, found: manifest.Manifest) -> tuple[source.Served, bool]:
+def _watched(job: Job, found: manifest.Manifest) -> tuple[Served, bool]:
     """What the source's server says of it, and whether that is another version than the one that is known."""
     location = job.location()
     if not (isinstance(location, str) and job.is_pinned_by_hub) or (known := _pin(job, found)) is None:
-        return source.Served(), False
+        return Served(), False
     recorded = found.build.source
     tag = known.etag or (recorded.etag if recorded.sha256 == known.sha256 else None)
-    now = source.served(location, job.options.bounds.until)
+    now = served(location, job.options.bounds.until)
     # A mirror calls the same bytes by another name.
     return now, now.is_another(tag if job.mirror is None else None, known.size)
 
@@ -441,7 +443,7 @@ def bring(
     base: Path,
     api: Callable[[], HfApi],
     work: Path,
-    progress: source.Progress,
+    progress: Progress,
 ) -> parity.Asked:
     """A reference with everything that it needs on this machine: a module unpacked, a repo downloaded.
 
@@ -495,7 +497,7 @@ def _known_digest(job: Job, found: manifest.Manifest) -> str | None:
 
 def _is_still(url: str, found: manifest.Source, until: float | None) -> bool:
     """Whether a server says, by ETag and size, that it has what was converted."""
-    now = source.served(url, until)
+    now = served(url, until)
     return None not in (now.tag, found.etag) and not now.is_another(found.etag, found.size)
 
 
@@ -552,7 +554,7 @@ def _used_texts(job: Job, found: manifest.Source) -> dict[str, str] | None:
     """Digests of config and vocabulary as a conversion would use them now; None where only opening an archive tells."""
     location, given = job.location(), job.texts.digests()
     if found.kind == "files" and isinstance(location, Path) and location.exists():
-        return {role: source.file_sha256(path) for role, path in source.find(location, job.texts).texts().items()}
+        return {role: file_sha256(path) for role, path in source.find(location, job.texts).texts().items()}
     return {**found.texts, **given} if given.keys() >= set(found.apart) else None
 
 

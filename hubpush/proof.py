@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubpush import card, catalog, conversion, manifest, parity, pipeline, remote, source
+from hubpush.download import Progress
 from hubpush.errors import DriftError, UsageError
 from hubpush.parity import recorded
 from hubpush.parity.published import strangers
@@ -267,7 +268,7 @@ def subject(
 
 
 def bring(
-    asked: Sequence[parity.Asked], about: Subject, api: Callable[[], HfApi], work: Path, progress: source.Progress
+    asked: Sequence[parity.Asked], about: Subject, api: Callable[[], HfApi], work: Path, progress: Progress
 ) -> tuple[parity.Asked, ...]:
     """The references that are asked for, on this machine; see `pipeline.bring`."""
     return tuple(pipeline.bring(one, about.release, Path(), about.base, api, work, progress) for one in asked)

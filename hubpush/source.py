@@ -6,52 +6,28 @@ here knows what the files mean; which files belong to a checkpoint is read from 
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
-import json
-import math
 import os
 import re
 import shutil
-import stat
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock
 
-from hubpush import tarball
+from hubpush import tarball, zipball
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Pin, Release, is_allowed_url
-from hubpush.digests import Hasher
+from hubpush.digests import of_file
+from hubpush.download import Progress, download, remember, served, without_query
 from hubpush.errors import SourceError
 
-if TYPE_CHECKING:
-    import ssl
-
-    import httpx2
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes done so far and, where it is known, the bytes to do."""
-
 _CHUNK = 1 << 20
-_MAX_DOWNLOAD = 64 << 30
-_ATTEMPTS = 5
-_REDIRECTS = 8
-
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt", "tfhub_module.pb")
-
-# What an archive of one checkpoint may hold: far above the largest BERT, far below what fills a disk unseen.
-_MAX_ENTRIES = 1000
-_MAX_DIRECTORY = 1 << 20
-_MAX_UNPACKED = 64 << 30
-_MAX_RATIO = 100  # float32 weights deflate to about 0.92 of their size; deflate itself reaches 1032
 
 CONFIG_NAMES = tuple(dict.fromkeys(f"{architecture.model_type}_config.json" for architecture in ARCHITECTURES.values()))
 """What releases call the config of their model."""
@@ -184,7 +160,7 @@ class Texts:
                     f"{path} is {'no ordinary file' if path.exists() else 'not there'}, but given as the {role}",
                     hint=f"check the path: --{role} FILE, or `{role}_file` in a family file",
                 )
-        return {role: _digest(path)[0] for role, path in given.items() if path is not None}
+        return {role: of_file(path)[0] for role, path in given.items() if path is not None}
 
 
 NO_TEXTS = Texts()
@@ -219,7 +195,7 @@ class Member:
         """
         folder = downloads / f"{self.crc:08x}-{self.size}"
         target = folder / self.name
-        with _disk(self.name):
+        with zipball.writing(self.name):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(target.with_name(target.name + ".lock")):
                 if target.exists() and _crc32(target) != self.crc:
@@ -227,11 +203,11 @@ class Member:
                 if not target.exists():
                     part = target.with_name(target.name + ".part")
                     with (
-                        _zip(self.bundle) as (_, archive),
+                        zipball.reading(self.bundle) as (_, archive),
                         archive.open(self.entry) as packed,
                         part.open("wb") as unpacked,
                     ):
-                        _copy(packed, unpacked, self.size, f"{self.bundle.name}: {self.entry}")
+                        zipball.copy(packed, unpacked, self.size, f"{self.bundle.name}: {self.entry}")
                     os.replace(part, target)  # noqa: PTH105 - replaces on every platform
         return target
 
@@ -246,9 +222,9 @@ def member(bundle: Path, source: str) -> Member:
     Raises:
         SourceError: The bundle must not be opened, is damaged, or does not hold it once.
     """
-    with _disk(bundle.name), _zip(bundle) as (_, archive):
+    with zipball.writing(bundle.name), zipball.reading(bundle) as (_, archive):
         entries = archive.infolist()
-        _check_entries(bundle, entries)
+        zipball.check_entries(bundle, entries)
     zips = [e for e in entries if e.filename.lower().endswith(".zip") and not e.filename.startswith("__MACOSX/")]
     if not zips:
         raise SourceError(
@@ -305,7 +281,7 @@ def resolve(source: str, base: Path, mirror: str | None = None) -> Location:
 
 def display_name(location: Location) -> str:
     """What may be written about a location: a URL without its query, which may hold a secret; a path's last part."""
-    return location.partition("?")[0].partition("#")[0] if isinstance(location, str) else location.name
+    return without_query(location) if isinstance(location, str) else location.name
 
 
 def bring(
@@ -331,7 +307,7 @@ def bring(
         SourceError: The source is not there, or does not come.
     """
     if isinstance(location, str):
-        return _download(location, downloads, pin, progress or (lambda _done, _total: None), until)
+        return _downloaded(location, downloads, pin, progress, until)
     if isinstance(location, Member):
         location = location.taken_out(downloads)
     if location.name in _SAVED_MODEL and location.is_file():
@@ -360,7 +336,7 @@ def identified(local: Local, texts: Texts = NO_TEXTS) -> Archive:
         SourceError: It cannot be read, or it is not the pinned one.
     """
     if local.path.is_file() and not _CHECKPOINT_FILE.search(local.path.name):
-        return _checked(local, *_digest(local.path))
+        return _checked(local, *of_file(local.path))
     found = identity(find(local.path, texts))
     check(found.name, found.sha256, found.size, local.pin)
     return found
@@ -383,10 +359,24 @@ def fetch(
     return identified(bring(location, downloads, pin, progress, until=until), texts)
 
 
+def fetch_served(url: str, downloads: Path, progress: Progress | None = None, *, until: float | None = None) -> Archive:
+    """Bring what a server has now to this machine, beside what is kept of what it had: nothing says what it must be.
+
+    Raises:
+        SourceError: It does not come.
+    """
+    return identified(_downloaded(url, downloads / "served", None, progress, until))
+
+
+def _downloaded(url: str, downloads: Path, pin: Pin | None, progress: Progress | None, until: float | None) -> Local:
+    path, etag = download(url, downloads, pin, progress, until)
+    return Local(display_name(url), path, pin, etag, is_download=True)
+
+
 def _checked(local: Local, sha256: str, size: int) -> Archive:
     """An archive that was read, if it is the pinned one."""
     if local.is_download:
-        _remember(local.path, sha256=sha256)
+        remember(local.path, sha256=sha256)
     try:
         check(local.name, sha256, size, local.pin)
     except SourceError:
@@ -411,21 +401,21 @@ def fetch_module(location: Location, downloads: Path, progress: Progress | None 
         SourceError: It does not come, must not be opened, or holds no SavedModel.
     """
     if isinstance(location, str):
-        archive = identified(_download(location, downloads, None, progress or (lambda _done, _total: None), None))
+        archive = identified(_downloaded(location, downloads, None, progress, None))
     else:
         path = location.taken_out(downloads) if isinstance(location, Member) else location
         if not path.is_file():
             raise SourceError(f"there is no module at {path}", hint="give a directory, a tar.gz, or a URL")
-        archive = Archive(path.name, path, *_digest(path))
+        archive = Archive(path.name, path, *of_file(path))
     into = downloads / "modules" / archive.sha256[:16]
-    with _disk(archive.name), FileLock(_made(into.parent) / f"{into.name}.lock"):
+    with zipball.writing(archive.name), FileLock(_made(into.parent) / f"{into.name}.lock"):
         if not into.exists():
             part = into.with_name(f"{into.name}.part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             try:
                 if zipfile.is_zipfile(archive.path):
-                    unpack(archive.path, part)
+                    zipball.unpack(archive.path, part)
                 elif tarball.is_tar(archive.path):
                     tarball.unpack(archive.path, part)
                 else:
@@ -483,7 +473,7 @@ def opened(local: Local, scratch: Path, texts: Texts = NO_TEXTS) -> Iterator[Fil
     scratch.mkdir(parents=True)
     try:
         try:
-            sha256, size = unpack(local.path, scratch)
+            sha256, size = zipball.unpack(local.path, scratch)
         except SourceError:
             if local.pin is not None:  # that it is another archive says more than what is wrong with it
                 identified(local)
@@ -507,7 +497,7 @@ def identity(files: Files, known: Mapping[str, tuple[str, int]] | None = None) -
     if files.archive is not None:
         return files.archive
     own = digests(files.weights(), known)
-    own |= {role: _digest(path) for role, path in files.texts().items() if role not in files.apart}
+    own |= {role: of_file(path) for role, path in files.texts().items() if role not in files.apart}
     digest = hashlib.sha256()
     for name, (sha256, _) in own.items():
         digest.update(os.fsencode(name) + f"\0{sha256}\n".encode())
@@ -616,96 +606,6 @@ def _no_checkpoint(path: Path, name: str, *, is_packed: bool) -> SourceError:
     )
 
 
-def unpack(path: Path, into: Path) -> tuple[str, int]:
-    """Unpack a zip into an empty directory, refusing whatever an honest archive of a checkpoint never has.
-
-    Refused: absolute names, `..`, drive letters, backslashes, control characters, names that differ in case alone,
-    duplicates, links and devices, overlapping entries, encryption, compression other than stored and deflate, too many
-    entries, too many bytes, a ratio above deflate's for weights, sizes other than the directory of the zip says.
-
-    Returns:
-        The digest of the archive, over the very bytes that were unpacked, and its size.
-
-    Raises:
-        SourceError: The archive is one of these, or damaged.
-    """
-    with _disk(path.name), Hasher() as hasher, _zip(path) as (stream, archive):
-        entries = archive.infolist()
-        _check_entries(path, entries)
-        stream.follow(hasher)
-        for entry in sorted(entries, key=lambda e: e.header_offset):
-            target = into / entry.filename
-            if entry.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry) as packed, target.open("xb") as unpacked:
-                _copy(packed, unpacked, entry.file_size, f"{path.name}: {entry.filename}")
-        size = stream.finish()
-    return hasher.sha256(""), size
-
-
-class _Zip(io.BufferedReader):
-    """A zip that is hashed as it is read, and whose directory zipfile cannot make larger than memory.
-
-    (It takes the directory into memory, and four times that for its entries.)
-    """
-
-    _hasher: Hasher | None = None
-    _hashed = 0
-
-    def follow(self, hasher: Hasher) -> None:
-        """Hash what is read from now on: entries in the order in which they lie there, and what is between them."""
-        self._hasher = hasher
-
-    def finish(self) -> int:
-        """Hash what is left; the number of bytes."""
-        self.seek(self._hashed)
-        while self.read(_CHUNK):
-            pass
-        return self._hashed
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _MAX_DIRECTORY:
-            raise zipfile.BadZipFile(f"a directory of {size:,} bytes, at most {_MAX_DIRECTORY:,} are read")
-        if self._hasher is None:
-            return super().read(size)
-        position = self.tell()
-        if position > self._hashed:  # what lies between two entries
-            self.seek(self._hashed)
-            while (gap := position - self._hashed) and (between := super().read(min(gap, _CHUNK))):
-                self._hash(between)
-        data = super().read(size)
-        self._hash(data[max(0, self._hashed - position) :])
-        return data
-
-    def _hash(self, data: bytes) -> None:
-        if self._hasher is not None and data:
-            self._hasher.update("", data)
-            self._hashed += len(data)
-
-
-@contextmanager
-def _zip(path: Path) -> Iterator[tuple[_Zip, zipfile.ZipFile]]:
-    """A zip to read, and the stream that it is read from; what a damaged one raises is an error of the source."""
-    try:
-        with _Zip(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
-            yield stream, archive
-    # ValueError: names that are not UTF-8, offsets beyond every file.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise SourceError(
-            f"{path.name} is not a sound zip: {error}", hint="fetch it again; compare its digest with the publisher's"
-        ) from None
-
-
-@contextmanager
-def _disk(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SourceError(f"{name} cannot be unpacked: {error}", hint="check the disk and the path") from None
-
-
 def require_space(directory: Path, needed: int) -> None:
     """Check that a file system has room before anything is written.
 
@@ -727,26 +627,13 @@ def _amount(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def digests(paths: Iterable[Path], known: Mapping[str, tuple[str, int]] | None = None) -> dict[str, tuple[str, int]]:
     """Digest and bytes of files by their names; those that are known are not read.
 
     Raises:
         SourceError: One cannot be read.
     """
-    return {path.name: (known or {}).get(path.name) or _digest(path) for path in paths}
-
-
-def _digest(path: Path) -> tuple[str, int]:
-    try:
-        return file_sha256(path), path.stat().st_size
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}", hint="check the path") from None
+    return {path.name: (known or {}).get(path.name) or of_file(path) for path in paths}
 
 
 def check(name: str, sha256: str, size: int, pin: Pin | None) -> None:
@@ -810,308 +697,3 @@ def _crc32(path: Path) -> int:
 
 def _glob_escape(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
-
-
-def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
-    def refuse(why: str) -> SourceError:
-        return SourceError(
-            f"{path.name} is refused: {why}", hint="an archive of a checkpoint has no need of this; repack it yourself"
-        )
-
-    if len(entries) > _MAX_ENTRIES:
-        raise refuse(f"{len(entries)} entries, more than {_MAX_ENTRIES}")
-    if sum(entry.file_size for entry in entries) > _MAX_UNPACKED:
-        raise refuse(f"it unpacks to more than {_MAX_UNPACKED >> 30} GiB")
-    seen: set[str] = set()
-    end = 0
-    for entry in sorted(entries, key=lambda e: e.header_offset):
-        # `orig_filename` is what the archive says; zipfile cuts `filename` at a NUL and turns separators.
-        name = entry.orig_filename
-        parts = name.rstrip("/").split("/")
-        if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\:]", name) or len(name) > 250:
-            raise refuse(f"the name {name[:80]!r}")
-        if entry.filename != name:  # newer zipfile modules take another one from an extra field
-            raise refuse(f"two names for one entry, {name!r} and {entry.filename[:80]!r}")
-        folded = name.rstrip("/").casefold()
-        if folded in seen:
-            raise refuse(f"two entries called {name!r} (case aside)")
-        seen.add(folded)
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise refuse(f"{name} is a link or device")
-        if entry.flag_bits & 0x1:
-            raise refuse(f"{name} is encrypted")
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise refuse(f"{name} has compression method {entry.compress_type}")
-        if entry.file_size > _MAX_RATIO * max(entry.compress_size, 1) and entry.file_size > _CHUNK:
-            raise refuse(f"{name} unpacks to more than {_MAX_RATIO} times its size")
-        if entry.header_offset < end:
-            raise refuse(f"{name} overlaps another entry")
-        end = entry.header_offset + 30 + len(name.encode("utf-8" if entry.flag_bits & 0x800 else "cp437"))
-        end += entry.compress_size
-
-
-def _copy(packed: Any, unpacked: BinaryIO, size: int, what: str) -> None:
-    done = 0
-    while chunk := packed.read(_CHUNK):
-        done += len(chunk)
-        if done > size:
-            break
-        unpacked.write(chunk)
-    if done != size:
-        raise SourceError(f"{what}: {done:,} bytes or more, {size:,} announced", hint="fetch the archive again")
-
-
-def _client(until: float | None) -> httpx2.Client:
-    """A client that waits for a minute, and not beyond the deadline."""
-    import httpx2
-
-    from hubpush import __version__
-
-    left = math.inf if until is None else until - time.time()
-    try:
-        return httpx2.Client(
-            timeout=httpx2.Timeout(max(0.001, min(60, left)), connect=max(0.001, min(15, left))),
-            verify=_trusted(),
-            headers={"user-agent": f"hubpush/{__version__}", "accept-encoding": "identity"},
-        )
-    except (ImportError, ValueError, httpx2.InvalidURL) as error:  # it reads HTTP_PROXY and its like when it is made
-        socks = " (SOCKS is not spoken)" if isinstance(error, ImportError) else f": {error}"
-        raise SourceError(
-            f"the proxy that the environment asks for cannot be used{socks}",
-            hint="HTTP_PROXY, HTTPS_PROXY or ALL_PROXY must be http://HOST:PORT; NO_PROXY names hosts without one",
-        ) from None
-
-
-@functools.cache
-def _trusted() -> ssl.SSLContext:
-    """The certificates that are trusted, read once: that takes longer than a look at a server."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
-
-
-def _request(client: httpx2.Client, method: str, url: str, headers: dict[str, str]) -> httpx2.Response:
-    """Send a request, following redirects to allowed places only. The body is not read yet."""
-    import httpx2
-
-    for _ in range(_REDIRECTS):
-        try:
-            request = client.build_request(method, url, headers=headers)
-            response = client.send(request, stream=True)
-        except (httpx2.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name that no resolver takes
-            raise SourceError(f"{url!r} is not a URL: {error}", hint="check the source's URL") from None
-        if response.next_request is None:
-            return response
-        response.close()
-        url = str(response.next_request.url)
-        if not is_allowed_url(url):
-            raise SourceError(f"the server redirects to {url}", hint="only https is followed; check the source's URL")
-    raise SourceError(f"{url} redirects more than {_REDIRECTS} times", hint="check the source's URL")
-
-
-def _download(url: str, downloads: Path, pin: Pin | None, progress: Progress, until: float | None) -> Local:
-    # Two families may use one file name for different archives (uncased_L-12_H-768_A-12.zip of 2018 and of 2020).
-    folder = downloads / hashlib.sha256(url.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / (re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(url.partition("?")[0]).name) or "archive")
-    note = _note(target)
-    with FileLock(target.with_name(target.name + ".lock")):
-        if target.exists() and not _is_still_wanted(url, target, pin, until):
-            target.unlink()
-        if not target.exists():
-            _receive(url, target, note, pin, progress, until)
-            if pin is not None:  # so that who opens it, perhaps another process, need not read it twice
-                _remember(target, asked=pin.sha256)
-        size = target.stat().st_size
-        progress(size, size)
-    return Local(display_name(url), target, pin, _read_note(note).get("etag"), is_download=True)
-
-
-def _note(target: Path) -> Path:
-    return target.with_name(target.name + ".json")
-
-
-def _remember(target: Path, **what: str) -> None:
-    """Note something of a download, as long as nobody writes to it."""
-    note, changed = _note(target), str(target.stat().st_mtime_ns)
-    note.write_text(json.dumps({**_read_note(note), **what, "changed": changed}))
-
-
-def _is_still_wanted(url: str, target: Path, pin: Pin | None, until: float | None) -> bool:
-    """Whether a kept download is no other than the pinned one, as far as is known without reading it again.
-
-    It may be from before the pin changed; without a pin, from before the server had another version.
-    """
-    found, known = target.stat(), _read_note(_note(target))
-    if pin is None:
-        return not served(url, until).is_another(known.get("etag") or known.get("validator"), found.st_size)
-    # Whoever opens it reads it all, and is the last to tell.
-    is_as_it_was = known.get("changed") == str(found.st_mtime_ns)
-    sha256 = (known.get("sha256") or known.get("asked")) if is_as_it_was else None
-    return pin.size in (None, found.st_size) and (sha256 or _digest(target)[0]) == pin.sha256
-
-
-@dataclass(frozen=True)
-class Served:
-    """What a server says of a file before any of its bytes: the answer to HEAD.
-
-    Attributes:
-        status: Its status; None when it was not reached.
-        tag: The ETag, or Last-Modified where there is none.
-        size: Its bytes.
-    """
-
-    status: int | None = None
-    tag: str | None = None
-    size: int | None = None
-
-    def is_another(self, tag: str | None, size: int | None) -> bool:
-        """Whether this is another version than the one whose tag and size are known; what is not known is no news."""
-        differs = None not in (tag, self.tag) and _strong(str(tag)) != _strong(str(self.tag))
-        return differs or (None not in (size, self.size) and size != self.size)
-
-
-def _strong(tag: str) -> str:
-    # A server that compresses on the way calls the same bytes weakly the same (RFC 9110, 8.8.1).
-    return tag.removeprefix("W/")
-
-
-def served(url: str, until: float | None = None) -> Served:
-    """What a server has now, without its bytes.
-
-    Raises:
-        SourceError: It is no URL, or it redirects to a place that is not allowed.
-    """
-    import httpx2
-
-    try:
-        with _client(until) as client:
-            response = _request(client, "HEAD", url, {})
-            response.close()
-            if response.status_code != 200:
-                return Served(response.status_code)
-            length = response.headers.get("content-length", "")
-            tag = response.headers.get("etag") or response.headers.get("last-modified")
-            return Served(200, tag, int(length) if length.isdigit() else None)
-    except httpx2.HTTPError:
-        return Served()
-
-
-def fetch_served(url: str, downloads: Path, progress: Progress | None = None, *, until: float | None = None) -> Archive:
-    """Bring what a server has now to this machine, beside what is kept of what it had: nothing says what it must be.
-
-    Raises:
-        SourceError: It does not come.
-    """
-    return identified(_download(url, downloads / "served", None, progress or (lambda _done, _total: None), until))
-
-
-def _read_note(note: Path) -> dict[str, str]:
-    """What was kept of the headers beside a download; nothing where there was none, or a crash cut it short."""
-    try:
-        kept = json.loads(note.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return {k: v for k, v in kept.items() if isinstance(v, str)} if isinstance(kept, dict) else {}
-
-
-def _receive(url: str, target: Path, note: Path, pin: Pin | None, progress: Progress, until: float | None) -> None:
-    """Fill `target` from `url` through a `.part` file, resuming what an earlier attempt left."""
-    import httpx2
-
-    part = target.with_name(target.name + ".part")
-    why = ""
-    with _client(until) as client:
-        for attempt in range(_ATTEMPTS):
-            if attempt and until is not None and time.time() > until:
-                break
-            if attempt:
-                time.sleep(min(2**attempt, 30) * _PATIENCE)
-            try:
-                why = _receive_once(client, url, part, note, pin, progress)
-                if not why and pin is None and not (zipfile.is_zipfile(part) or tarball.is_tar(part)):
-                    part.unlink()  # nothing to resume: the next run asks again
-                    raise SourceError(
-                        f"what {display_name(url)} sends is no whole zip (a page, or a body cut short?)",
-                        hint="open the URL in a browser, or take another copy",
-                    )
-                if not why:
-                    os.replace(part, target)  # noqa: PTH105 - replaces on every platform
-                    return
-            except httpx2.HTTPError as error:
-                why = f"{type(error).__name__}: {error}"
-                if isinstance(error, httpx2.ConnectError) and attempt:
-                    break  # no such host, or nobody listens: that does not pass within a minute
-            except OSError as error:
-                raise SourceError(
-                    f"{target.name} cannot be written: {error}", hint="check --work and the disk"
-                ) from None
-    raise SourceError(
-        f"{display_name(url)} did not come after {attempt + 1} attempts ({why})",
-        hint="run the same command again: the download resumes where it stopped; or take another copy",
-    )
-
-
-_PATIENCE = 1.0
-"""Factor on the pauses between attempts; the tests set it to 0."""
-
-
-def _receive_once(client: httpx2.Client, url: str, part: Path, note: Path, pin: Pin | None, progress: Progress) -> str:
-    """One attempt; what is wrong, or nothing when the body is complete.
-
-    RFC 9110: If-Range makes the server send all when it has changed.
-    """
-    validator = _read_note(note).get("validator") if part.exists() else None
-    start = part.stat().st_size if validator else 0
-    headers = {"range": f"bytes={start}-", "if-range": validator} if validator and start else {}
-    response = _request(client, "GET", url, headers)
-    try:
-        if response.status_code == 416:
-            part.unlink(missing_ok=True)
-            return "the server has less than was received before"
-        if response.status_code in (408, 425, 429) or response.status_code >= 500:
-            return f"the server answers {response.status_code}"
-        if response.status_code not in (200, 206):
-            raise SourceError(
-                f"{display_name(url)} answers {response.status_code}",
-                hint="check the URL in a browser, or take another copy",
-            )
-        etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
-        strong = etag if etag and not etag.startswith("W/") else modified
-        if strong is not None and not (strong.isascii() and strong.isprintable()):
-            strong = None  # it could not be sent back
-        resumed = response.status_code == 206
-        if resumed and (
-            not start
-            or not response.headers.get("content-range", "").startswith(f"bytes {start}-")
-            or strong not in (validator, None)
-        ):
-            part.unlink(missing_ok=True)
-            return "the server resumes something else"
-        done = start if resumed else 0
-        length = response.headers.get("content-length")
-        total = done + int(length) if length is not None and length.isdigit() else None
-        cap = pin.size if pin is not None and pin.size is not None else _MAX_DOWNLOAD
-        if total is not None and total > cap:
-            raise SourceError(
-                f"{url} announces {total:,} bytes, but {cap:,} are pinned or allowed",
-                hint="the source has changed: if that is meant, `hubpush pin MODEL --family FILE` accepts it",
-            )
-        if not resumed:
-            # In this order: a crash in between must not leave old bytes beside the name of new ones.
-            part.unlink(missing_ok=True)
-            note.write_text(json.dumps({"validator": strong, "etag": etag or modified}))
-        with part.open("ab" if resumed else "wb") as stream:
-            progress(done, total)
-            for chunk in response.iter_raw():  # as it arrives: what waits for a full block is lost with the connection
-                done += len(chunk)
-                if done > cap:
-                    raise SourceError(
-                        f"{url} sends more than {cap:,} bytes", hint="the source has changed: see `hubpush pin`"
-                    )
-                stream.write(chunk)
-                progress(done, total)
-        return "" if total is None or done == total else "the body ended early"
-    finally:
-        response.close()

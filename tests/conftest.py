@@ -25,6 +25,7 @@ import pytest
 from hubpush import catalog, cli, manifest, publish
 from hubpush.errors import HubpushError
 from tests import CANARY, HOME, checkpoints
+from tests.servers import Server, serving
 from tests.workshop import FAMILY, Result, Workshop
 
 
@@ -351,6 +352,13 @@ def _no_deadline_of_another_test() -> Iterator[None]:
     yield
     if "huggingface_hub" in sys.modules and client.in_force().until is not None:
         client.bound(client.Bounds())
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server of sources on this machine; what it answers is up to the test."""
+    with serving() as state:
+        yield state
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,18 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from hubpush.catalog import Pin
+
 END = b"PK\x05\x06" + bytes(18)  # the end of an empty zip: what comes without a pin must at least look like one
 BODY = bytes(range(256)) * 1000 + END
 OTHER = BODY[: -len(END)][::-1] + END
 ENDLESS = 64 << 20
 """What the server takes for endless: more than the client may ask for, little enough to end a test that fails."""
+
+
+def pin(body: bytes) -> Pin:
+    """What pins a body."""
+    return Pin(size=len(body), sha256=hashlib.sha256(body).hexdigest())
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from benchmarks import bad_input
 from benchmarks.bad_input import Case, Room, cases, run_cases, run_flips
-from hubpush import model, source, tokenizer
+from hubpush import mapping, model, source, tokenizer
 from hubpush.architectures.bert import ARCHITECTURE as BERT
 from hubpush.checkpoint import Checkpoint
 from hubpush.errors import HubpushError
@@ -159,7 +159,7 @@ def _read_index(folder: Path, raw: bytes) -> None:
     with Checkpoint(folder / "x") as checkpoint:
         for name in checkpoint:
             checkpoint.is_sound(name)
-        model.recognized(checkpoint)
+        mapping.recognized(checkpoint)
         for name in checkpoint:
             checkpoint[name]
 

@@ -370,6 +370,34 @@ def test_blocks_hold_no_more_than_a_block(tmp_path: Path) -> None:
             tracemalloc.stop()
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("row", [1, 4, 3 * 4 * 1000, 5 << 20], ids=["bytes", "numbers", "rows", "more than a block"])
+def test_the_whole_is_every_byte_once_and_in_its_order(tmp_path: Path, shards: int, row: int) -> None:
+    """Blocks of a file are the file, those of a variable are the variable, and what belongs together stays together."""
+    random = np.random.default_rng(2)
+    arrays = {
+        "large": random.standard_normal((701, 3000)).astype(np.float32),
+        "small": random.standard_normal(3000).astype(np.float32),
+        "unwanted": random.standard_normal((3, 5000)).astype(np.float32),
+    }
+    prefix = write_checkpoint(tmp_path / "x", arrays, shards=shards)
+    files: dict[Path, bytes] = {}
+    variables: dict[str, list[bytes]] = {}
+    with Checkpoint(prefix) as found:
+        for path, variable, block in found.whole({"large": row, "small": 1}):
+            files[path] = files.get(path, b"") + block
+            if variable is not None:
+                variables.setdefault(variable.name, []).append(block)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.data-*")} == {
+        path.name: content for path, content in files.items()
+    }
+    assert {name: b"".join(blocks) for name, blocks in variables.items()} == {
+        name: arrays[name].tobytes() for name in ("large", "small")
+    }
+    assert all(len(block) % row == 0 for block in variables["large"][:-1])
+    assert max(map(len, variables["large"])) <= max(1 << 20, row)
+
+
 def test_an_array_is_ones_own(written: Callable[..., Path]) -> None:
     """Changing an array changes nothing that is read later."""
     with Checkpoint(written(small)) as found:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hubpush import catalog, conversion, source
+from hubpush.digests import file_sha256
 from tests.checkpoints import TINY, write_release, zip_release
 from tests.workshop import Result, Workshop, imports
 
@@ -53,7 +54,7 @@ def test_each_byte_is_read_once_and_written_once(large: Path, tmp_path: Path, ki
     assert build.files["model.safetensors"].sha256 == hashlib.sha256(model).hexdigest()
     assert build.source.sha256 == source.fetch(given, tmp_path).sha256
     for path in source.find(large).weights():
-        assert build.source.files[path.name].sha256 == source.file_sha256(path)
+        assert build.source.files[path.name].sha256 == file_sha256(path)
 
 
 def test_what_was_converted_is_recorded_as_if_it_were_read_again(large: Path, tmp_path: Path) -> None:
@@ -94,6 +95,23 @@ def test_a_family_becomes_a_folder_for_each_release(shop: Workshop, tmp_path: Pa
             if path.name != "hubpush.json":
                 assert path.read_bytes() == (other / path.name).read_bytes()
         assert json.loads((one / "hubpush.json").read_text())["build"]["source"]["name"] == f"{name}.zip"
+
+
+@pytest.mark.parametrize("kind", ["zip", "directory"])
+def test_the_largest_of_a_family_comes_first(shop: Workshop, tmp_path: Path, kind: str) -> None:
+    """Where two are converted at a time, what takes longest is not left for the end."""
+    config = TINY | {"vocab_size": 9000}
+    folder = tmp_path / "tiny-b"
+    write_release(folder, config=config)
+    if kind == "zip":
+        zip_release(folder, shop.root / "tiny-b.zip")
+    else:
+        shutil.copytree(folder, shop.root / "tiny-b")
+        (shop.root / "tiny-b.zip").unlink()
+    (shop.root / "tinies.lock.json").write_text('{"format": 1}')
+    result = _convert(shop, "-q")
+    assert result.code == 0, result.err
+    assert [Path(line).name for line in result.out.split()] == ["tiny-b", "tiny-a"]
 
 
 def test_releases_are_chosen_by_globs(shop: Workshop) -> None:

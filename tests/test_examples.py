@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from examples import classifier, classify, minilm
-from hubpush import catalog, conversion, parity, source
+from hubpush import catalog, conversion, parity, source, zipball
 from hubpush.errors import ParityError
 
 EXAMPLES = Path(minilm.__file__).parent
@@ -32,7 +32,7 @@ def converted(demo: Path) -> tuple[source.Files, conversion.Conversion, Path]:
     family, lock = catalog.load(demo / "minilm.toml")
     release = family.releases[0]
     archive = source.fetch(demo / release.source, demo, lock.sources[release.source])
-    source.unpack(archive.path, demo / "unpacked")
+    zipball.unpack(archive.path, demo / "unpacked")
     files = source.find(demo / "unpacked")
     (demo / "model").mkdir()
     return files, conversion.convert(files, demo / "model", release), demo / "model"

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hubpush import conversion, model
+from hubpush import conversion, mapping, model
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Release
 from hubpush.checkpoint import Checkpoint
@@ -26,7 +26,7 @@ from hubpush.source import Files
 from tests.checkpoints import HEADS, TINY, bert_variables, tensorflow, write_checkpoint, write_release
 
 BERT = ARCHITECTURES["bert"]
-NO_ACCOUNT = model.Account("bert", BERT.classes[0], frozenset(), (), ())
+NO_ACCOUNT = mapping.Account("bert", BERT.classes[0], frozenset(), (), ())
 RELEASE = Release(name="tiny", title="Tiny", source="tiny.zip", license="apache-2.0")
 FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
 
@@ -227,11 +227,6 @@ def test_other_classes_miss_nothing_but_heads(
 # The account ---------------------------------------------------------------------------------------------------------
 
 
-def _account(prefix: Path, config: Mapping[str, Any] = TINY) -> model.Account:
-    with Checkpoint(prefix) as checkpoint:
-        return model.account(checkpoint, config, BERT)
-
-
 def test_every_variable_has_one_fate(case: Case) -> None:
     """Each variable of the checkpoint is mapped or dropped, each tensor of the file has one variable."""
     account = case.conversion.reading.account
@@ -274,29 +269,6 @@ def test_training_state_is_dropped_by_name(release: Path, cases: dict[str, Case]
     assert converted.written.sha256 == cases["all heads"].conversion.written.sha256
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "bert/surprise/ExponentialMovingAverages",
-        "bert/encoder/layer_3/output/dense/bias",
-        "bert/encoder/layer_00/output/dense/bias",
-        "bert/encoder/layer_{n}/output/dense/bias",
-        "xbert/pooler/dense/kernel",
-        "bert/pooler/dense/kernel/lamb_v2",
-        "adam_m",
-        "global_step_1",
-        "crf_loss/transitions",
-        "output_weights_1",
-    ],
-)
-def test_unknown_variable_is_never_guessed(name: str, tmp_path: Path) -> None:
-    """A variable that is not in the table stops the conversion, however much it looks like one that is."""
-    prefix = write_checkpoint(tmp_path / "m", bert_variables(TINY) | {name: np.zeros(32, np.float32)})
-    account = _account(prefix)
-    assert account.mistakes == (f"unknown variable {name} [32]",)
-    assert [fate.variable.name for fate in account.fates if fate.disposition == "unknown"] == [name]
-
-
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     """Unknown, missing, misshapen and mistyped variables are all in one message, and nothing is left in the folder."""
     variables = bert_variables(TINY)
@@ -330,29 +302,6 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     ):
         assert line in message.splitlines()[1:] or f"  {line}" in message.splitlines(), line
     assert list((tmp_path / "out").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("layers", "message"),
-    [
-        (2, "unknown variable bert/encoder/layer_2/attention/output/LayerNorm/beta"),
-        (4, "missing variable bert/encoder/layer_3/attention/self/query/kernel"),
-        (2**31 - 1, r"2,147,483,647 layers are asked for, the checkpoint has 62 variables"),
-    ],
-)
-def test_config_of_another_depth_is_refused(layers: int, message: str, release: Path) -> None:
-    """A config with fewer or more layers than the checkpoint is a mistake, at once even if it declares two billion."""
-    with pytest.raises(ModelError, match=message):
-        _account(release / "bert_model.ckpt", TINY | {"num_hidden_layers": layers}).require()
-
-
-def test_object_based_checkpoint_is_refused_as_what_it_is(tmp_path: Path) -> None:
-    """A checkpoint that TensorFlow 2 wrote by object paths is named as such; its variables are not called unknown."""
-    tf = tensorflow()
-    prefix = tf.train.Checkpoint(dense=tf.Variable([1.0, 2.0])).save(str(tmp_path / "model"))
-    with pytest.raises(CheckpointError, match="object-based checkpoint of TensorFlow 2") as caught:
-        model.recognize(Checkpoint(Path(prefix)))
-    assert "Saver" in caught.value.hint
 
 
 # Bytes ---------------------------------------------------------------------------------------------------------------
@@ -467,9 +416,9 @@ def test_memory_stays_at_a_few_kernels(tmp_path: Path) -> None:
     """Converting 60 MB takes the memory of a kernel and a dozen blocks of 1 MiB, not that of the model or a table."""
     config = TINY | {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 2, "vocab_size": 52_000}
     prefix = write_checkpoint(tmp_path / "large", bert_variables(config, heads=()))
-    account = _account(prefix, config)
-    published = model.published_config(config, BERT, account, "gelu_pytorch_tanh")
     with Checkpoint(prefix) as checkpoint:
+        account = mapping.account(checkpoint, config, BERT)
+        published = model.published_config(config, BERT, account, "gelu_pytorch_tanh")
         tracemalloc.start()
         try:
             converted = model.convert(checkpoint, account, published, tmp_path)
@@ -664,13 +613,3 @@ def test_contradiction_of_activations_is_refused(said: str) -> None:
     with pytest.raises(ModelError, match=f"hidden_act is {said} .* asked for is gelu") as caught:
         model.published_config(TINY | {"hidden_act": said}, BERT, NO_ACCOUNT, "gelu")
     assert "--activation" in caught.value.hint
-
-
-def test_a_part_that_every_model_has_cannot_be_missing_whole(tmp_path: Path) -> None:
-    """A checkpoint without any embedding is not taken for a model of another kind: each lost variable is named."""
-    variables = {name: value for name, value in bert_variables(TINY).items() if "/embeddings/" not in name}
-    write_release(tmp_path / "r")
-    prefix = write_checkpoint(tmp_path / "r" / "bert_model.ckpt", variables)
-    with pytest.raises(ModelError, match="missing variable bert/embeddings/word_embeddings") as caught:
-        _convert(prefix, tmp_path / "out")
-    assert "5 mistake(s)" in caught.value.message

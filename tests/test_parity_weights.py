@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from hubpush import model
+from hubpush import mapping
 from hubpush.architectures import ARCHITECTURES
 from hubpush.checkpoint import Checkpoint
 from hubpush.parity import weights
@@ -25,7 +25,7 @@ SIZES: dict[str, dict[str, Any]] = {
 def test_spelling_and_map_agree_on_every_place(name: str, headless: bool) -> None:
     """For every row of every architecture the name's spelling leads to the key that the map has."""
     table = ARCHITECTURES[name]
-    places = {place: key for _group, place, _row, key in model._places(table, SIZES[name])}
+    places = {place: key for _group, place, _row, key in mapping._places(table, SIZES[name])}
     if headless:
         places = {p: k.removeprefix(table.base_prefix) for p, k in places.items() if k.startswith(table.base_prefix)}
     keys = set(places.values())
@@ -54,7 +54,7 @@ def test_the_map_is_caught_when_it_is_wrong(monkeypatch: pytest.MonkeyPatch, rel
         for name, rows in bert.GROUPS.items()
     }
     wrong = {**vars(ARCHITECTURES["bert"]), "groups": groups}
-    monkeypatch.setattr(model, "ARCHITECTURES", {"bert": type(ARCHITECTURES["bert"])(**wrong)})
+    monkeypatch.setattr(mapping, "ARCHITECTURES", {"bert": type(ARCHITECTURES["bert"])(**wrong)})
     files = find(release)
     folder = tmp_path / "model"
     folder.mkdir()
@@ -77,7 +77,7 @@ def test_object_based_checkpoints_are_confirmed_by_the_names_keras_gave(
     prefix = write_tf2_checkpoint(tmp_path / "model.ckpt", variables, TINY, generation=generation, slots=slots)
     table = ARCHITECTURES["bert"]
     with Checkpoint(prefix) as checkpoint:
-        account = model.account(checkpoint, TINY, table)
+        account = mapping.account(checkpoint, TINY, table)
         graph = Graph(prefix, table, account, TINY)
     assert {fate.variable.name: graph.spelled(fate.variable.name) for fate in account.mapped()} == {
         fate.variable.name: fate.place for fate in account.mapped()

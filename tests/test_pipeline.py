@@ -19,6 +19,7 @@ from huggingface_hub import HfApi
 import hubpush
 from hubpush import cli, conversion, job, localhub, manifest, pipeline, planning, saved, source
 from hubpush.catalog import Release
+from hubpush.digests import file_sha256
 from tests import checkpoints
 from tests.servers import Reply, Server, serving
 from tests.workshop import Workshop, edit, heads, imports
@@ -471,7 +472,7 @@ def test_a_source_that_changed_fails_closed(mirror: Server, shop: Workshop, etag
     The rest of the family is published, what stands on the Hub stays. Of a server that says nothing of versions the
     size tells.
     """
-    old = source.file_sha256(shop.root / "tiny-a.zip")
+    old = file_sha256(shop.root / "tiny-a.zip")
     other = (shop.root / "tiny-b.zip").read_bytes() if etag else _padded(shop.root / "tiny-b.zip")
     new = hashlib.sha256(other).hexdigest()
     mirror.serve("/tiny-a.zip", Reply(other, etag=etag))

@@ -8,7 +8,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from hubpush.catalog import Pin, Release
     from hubpush.checkpoint import Checkpoint
     from hubpush.conversion import Conversion
-    from hubpush.model import Account
+    from hubpush.mapping import Account
     from hubpush.source import Location, Texts
 
 
@@ -81,7 +81,7 @@ def inspect(
 
     Without a config the shapes are held against each other instead.
     """
-    from hubpush import catalog, model
+    from hubpush import catalog, mapping, model
     from hubpush.checkpoint import Checkpoint
     from hubpush.source import Texts
 
@@ -92,13 +92,13 @@ def inspect(
     )
     with opened(source, work, Texts(config)) as files, Checkpoint(files.prefix) as checkpoint:
         try:
-            table = model.recognize(checkpoint, None, part)
+            table = mapping.recognize(checkpoint, None, part)
         except (CheckpointError, ModelError):
             # What it is not is said behind what it is.
             _list_variables(checkpoint, mode)
             raise
-        sizes = model.read_config(files.config, table) if files.config else model.sizes(checkpoint, table)
-        account = model.account(checkpoint, sizes, table, task=task, averaged=averaged)
+        sizes = model.read_config(files.config, table) if files.config else mapping.sizes(checkpoint, table)
+        account = mapping.account(checkpoint, sizes, table, task=task, averaged=averaged)
         rows = [
             {
                 "name": fate.variable.name,
@@ -207,7 +207,7 @@ def convert(
 def _convert_family(
     mirror: str, out: Path, name: str, models: Sequence[str], work: Path | None, *, allow_nonfinite: bool, quiet: bool
 ) -> None:
-    """Convert the releases of a family, two at a time: while one is copied, another is inflated.
+    """Convert the releases of a family, two at a time and the largest first, so that both threads end together.
 
     One that fails does not keep the others from it.
 
@@ -217,11 +217,20 @@ def _convert_family(
     from concurrent.futures import ThreadPoolExecutor
 
     from hubpush import catalog
-    from hubpush.source import Texts, resolve
+    from hubpush.source import Texts, resolve, size_of
 
     path = catalog.locate(name)
     loaded, lock = catalog.load(path)
     chosen, failures = catalog.select(loaded, models), list[HubpushError]()
+
+    def size(release: Release) -> int:
+        with suppress(HubpushError, OSError):
+            location = resolve(release.source, path.parent, mirror)
+            if isinstance(location, Path) and location.is_dir():
+                return sum(entry.stat().st_size for entry in location.iterdir())
+            if not isinstance(location, str):  # no server is asked for that
+                return size_of(location) or 0
+        return 0
 
     def convert_one(release: Release) -> Conversion | HubpushError:
         try:
@@ -233,12 +242,14 @@ def _convert_family(
                 lock.sources.get(release.source),
                 work,
                 allow_nonfinite=allow_nonfinite,
+                alone=len(chosen) == 1,
             )
         except HubpushError as error:
             return error
 
+    in_order = sorted(chosen, key=size, reverse=True)
     with ThreadPoolExecutor(2) as threads:
-        for release, done in zip(chosen, threads.map(convert_one, chosen), strict=True):
+        for release, done in zip(in_order, threads.map(convert_one, in_order), strict=True):
             if isinstance(done, HubpushError):
                 show.say(f"{release.name}: {done.message}\n  {done.hint}")
                 failures.append(done)
@@ -262,6 +273,7 @@ def _convert(
     work: Path | None,
     *,
     allow_nonfinite: bool,
+    alone: bool = True,
 ) -> Conversion:
     """Convert one checkpoint to a folder with its record."""
     from hubpush import conversion, manifest
@@ -270,7 +282,7 @@ def _convert(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder", hint="name a folder that is to be made")
     with opened(source, work, texts, pin) as files, _made_whole(out.resolve()) as folder:
-        done = conversion.convert(files, folder, release, allow_nonfinite=allow_nonfinite)
+        done = conversion.convert(files, folder, release, allow_nonfinite=allow_nonfinite, alone=alone)
         archive = station.identity(files, done.written.sources)
         station.check(archive.name, archive.sha256, archive.size, pin)
         build = conversion.record(

@@ -31,7 +31,7 @@ from hubpush.parity.references import DEFAULT, PACKAGES, Asked, parse
 from hubpush.parity.report import ParityReport, Reference, TokenIds, Weights
 
 if TYPE_CHECKING:
-    from hubpush.model import Account
+    from hubpush.mapping import Account
     from hubpush.parity.compare import Outputs, Run
     from hubpush.parity.external import Side
     from hubpush.parity.graph import Graph

@@ -19,7 +19,7 @@ from hubpush.parity.compare import Outputs, Run, differences, floors, real_rows
 from hubpush.parity.report import Difference, Reference
 
 if TYPE_CHECKING:
-    from hubpush.model import Account
+    from hubpush.mapping import Account
     from hubpush.parity.graph import Graph
     from hubpush.parity.published import Published
     from hubpush.parity.references import Asked

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from hubpush.architectures import Activation, Architecture
 from hubpush.checkpoint import OBJECT_GRAPH
 from hubpush.errors import CheckpointError
-from hubpush.model import AVERAGE
+from hubpush.mapping import AVERAGE
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from hubpush.model import Account
+    from hubpush.mapping import Account
 
 
 class Graph:

@@ -21,7 +21,7 @@ from hubpush.parity.report import Weights
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from hubpush.model import Account
+    from hubpush.mapping import Account
     from hubpush.parity.graph import Graph
 
 _LEAVES = {
