@@ -432,7 +432,7 @@ def _archives() -> Iterator[Case]:
     import stat
     import zipfile
 
-    from tests.test_source import crowd, moded, named, pack, patch, zip64
+    from tests.test_zipball import crowd, moded, named, pack, patch, zip64
 
     def with_more(*more: Any, method: int = zipfile.ZIP_DEFLATED) -> Callable[[Room], Path]:
         def make(room: Room) -> Path:

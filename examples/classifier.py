@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from examples import minilm
-from hubpush import source
+from hubpush import zipball
 from hubpush.architectures.bert import forward
 from hubpush.checkpoint import Checkpoint
-from hubpush.model import read_config, recognize
+from hubpush.mapping import recognize
+from hubpush.model import read_config
 from hubpush.parity.graph import tensorflow
 
 HERE = Path(__file__).parent
@@ -128,7 +129,7 @@ def main(here: Path = HERE) -> None:
     demo, base = here / "classifier-demo", here / "classifier-demo" / "base"
     shutil.rmtree(demo, ignore_errors=True)
     base.mkdir(parents=True)
-    source.unpack(here / "minilm-demo" / f"{minilm.NAME}.zip", base)
+    zipball.unpack(here / "minilm-demo" / f"{minilm.NAME}.zip", base)
     with Checkpoint(base / "bert_model.ckpt") as checkpoint:
         weights = {name: checkpoint[name] for name in checkpoint}
         config = read_config(base / "bert_config.json", recognize(checkpoint))

@@ -287,7 +287,7 @@ def _padded(shape: tuple[int, ...]) -> int:
 
 
 def _transposed(kernel: npt.NDArray[Any]) -> Iterator[memoryview]:
-    """The bytes of a transposed matrix, some of its rows at a time: tiles of it that fit into the first cache."""
+    """The bytes of a transposed matrix, some of its rows at a time, by tiles whose lines stay in the first cache."""
     rows, columns = kernel.shape
     for start in range(0, columns, _STRIP):
         strip = np.empty((min(_STRIP, columns - start), rows), kernel.dtype)

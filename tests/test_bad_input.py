@@ -24,8 +24,8 @@ from hubpush.checkpoint import Checkpoint
 from hubpush.errors import HubpushError
 from tests.checkpoints import TINY
 from tests.test_checkpoint import HEADER, MAGIC, entry, field, masked, varint
-from tests.test_source import pack
 from tests.test_tokenizer import GOOD
+from tests.test_zipball import pack
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from hubpush import download
+from hubpush.download import served
 from hubpush.errors import SourceError
-from hubpush.source import Archive, fetch, served, size_of
+from hubpush.source import Archive, fetch, size_of
 from tests.servers import BODY, ENDLESS, OTHER, Reply, Server, pin
 
 

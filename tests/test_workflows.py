@@ -558,6 +558,7 @@ def _verdicts(run: Run) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.long
 def test_the_walk(house: House) -> None:
     """A family through its weeks: nothing to do, a source that changed, its pin, a template, a limit, a new library.
 
