@@ -3,11 +3,13 @@
 The modules, in the order in which the data flows:
 
 - `catalog`: what can be carried: families and their releases.
-- `source`: fetch an archive, check its digest, open it safely.
+- `source`: where an archive is, whether it is the pinned one, which of its files are the checkpoint; `download`,
+  `zipball`, `tarball`: fetched and opened without trusting it.
 - `checkpoint`: the variables of a TensorFlow checkpoint, read lazily, without TensorFlow.
-- `model`: variables to config.json and model.safetensors, every name accounted for.
+- `mapping`: what becomes of each variable, every name accounted for.
+- `model`: variables to config.json and model.safetensors.
 - `tokenizer`: vocab.txt to a fast tokenizer, every line checked.
-- `digests`: SHA-256 beside the work that needs the bytes anyway.
+- `digests`: SHA-256 of files, or beside the work that needs the bytes anyway.
 - `parity`: does the published folder compute what the original computes? Measured first, then judged.
 - `manifest`: hubpush.json: what went in, what came out, with digests.
 - `conversion`: one checkpoint to a model folder, and the record of it; what `hubpush convert` needs.

@@ -253,7 +253,7 @@ class Checkpoint(Mapping[str, npt.NDArray[Any]]):
 
     def _some(self, stream: BinaryIO, variable: Variable, size: int) -> bytes:
         """The next bytes of a data file, on the way to the end of a variable."""
-        if not (block := stream.read(size)):
+        if len(block := stream.read(size)) < size:
             end = variable.offset + variable.size
             raise self._damaged(variable.name, f"its data file ends at byte {stream.tell():,}, {end:,} are needed")
         return block

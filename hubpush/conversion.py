@@ -146,7 +146,7 @@ def convert(
         folder: The folder.
         release: What is known of the release.
         allow_nonfinite: Write NaN and infinity as they are.
-        alone: Whether nothing else keeps the processors busy.
+        alone: Whether there are processors that nothing else keeps busy.
 
     Raises:
         SourceError: Config or vocabulary are not there.

@@ -193,7 +193,7 @@ def _is_still_wanted(url: str, target: Path, pin: Pin | None, until: float | Non
     # Whoever opens it reads it all, and is the last to tell.
     is_as_it_was = known.get("changed") == str(found.st_mtime_ns)
     sha256 = (known.get("sha256") or known.get("asked")) if is_as_it_was else None
-    return pin.size in (None, found.st_size) and (sha256 or digests.of_file(target)[0]) == pin.sha256
+    return pin.size in (None, found.st_size) and (sha256 or digests.file_digest(target)[0]) == pin.sha256
 
 
 def _read_note(note: Path) -> dict[str, str]:

@@ -28,7 +28,7 @@ from hubpush.mapping import Account, Fate
 _BLOCK = 1 << 20
 _STRIP, _TILE = 64, 384
 """Rows of a transposed kernel that are made at a time, and how much of them."""
-_APART = 16
+_GAP = 16
 """Numbers between the rows of a kernel in memory, a line of the caches."""
 _WIDTH = 4
 """Bytes of a float32."""
@@ -173,7 +173,7 @@ def convert(
         config: The published config.
         folder: Existing directory to write to.
         allow_nonfinite: Publish NaN and infinity as they are.
-        alone: Whether nothing else keeps the processors busy, so that digests are computed beside the rest.
+        alone: Whether there are processors that nothing else keeps busy: digests are then computed beside the rest.
 
     Raises:
         ModelError: The account has mistakes, or a weight is not finite.
@@ -197,7 +197,7 @@ def convert(
     parameters = sum(math.prod(f.variable.shape) for f in fates)
     size = len(header) + sum(fate.variable.size for fate in fates)
     sources = {checkpoint.prefix.name + ".index": (checkpoint.index_sha256, checkpoint.index_size)}
-    sources |= {name: (hasher.sha256(name), size) for name, size in sizes.items()}
+    sources |= {name: (hasher.sha256(name), read) for name, read in sizes.items()}
     return Converted(folder, config, parameters, hasher.sha256(""), size, sources)
 
 
@@ -248,7 +248,7 @@ def _write_weights(
     put(header, 0)
     rows = {fate.variable.name: fate.shape[1] * _WIDTH if fate.transposed else 1 for fate in fates}
     # One room for all kernels, one after the other: fresh memory costs more than what is done in it.
-    room = np.empty(max((_padded(fate.shape) for fate in fates if fate.transposed), default=0), "<f4")
+    room = np.empty(max((_room_of(fate.shape) for fate in fates if fate.transposed), default=0), "<f4")
     filled = 0
     for path, variable, block in checkpoint.whole(rows):
         hasher.update(path.name, block)
@@ -258,7 +258,7 @@ def _write_weights(
         fate, offset = places[variable.name]
         bad[variable.name] += _nonfinite(block, allow_nonfinite)
         if fate.transposed:
-            kernel = room[: _padded(fate.shape)].reshape(fate.shape[0], -1)[:, : fate.shape[1]]
+            kernel = room[: _room_of(fate.shape)].reshape(fate.shape[0], -1)[:, : fate.shape[1]]
             start, end = filled // rows[variable.name], (filled + len(block)) // rows[variable.name]
             kernel[start:end] = np.frombuffer(block, "<f4").reshape(end - start, -1)
         else:
@@ -277,13 +277,13 @@ def _write_weights(
     return sizes
 
 
-def _padded(shape: tuple[int, ...]) -> int:
+def _room_of(shape: tuple[int, ...]) -> int:
     """Numbers in the room of a kernel whose rows lie a little apart.
 
     Rows whose bytes are a power of two apart, or nearly, share the same few lines of the processor's caches, and to
     walk down such columns is slow.
     """
-    return shape[0] * (shape[1] + _APART)
+    return shape[0] * (shape[1] + _GAP)
 
 
 def _transposed(kernel: npt.NDArray[Any]) -> Iterator[memoryview]:

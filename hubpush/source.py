@@ -22,7 +22,7 @@ from filelock import FileLock
 from hubpush import tarball, zipball
 from hubpush.architectures import ARCHITECTURES
 from hubpush.catalog import Pin, Release, is_allowed_url
-from hubpush.digests import of_file
+from hubpush.digests import file_digest
 from hubpush.download import Progress, download, remember, served, without_query
 from hubpush.errors import SourceError
 
@@ -160,7 +160,7 @@ class Texts:
                     f"{path} is {'no ordinary file' if path.exists() else 'not there'}, but given as the {role}",
                     hint=f"check the path: --{role} FILE, or `{role}_file` in a family file",
                 )
-        return {role: of_file(path)[0] for role, path in given.items() if path is not None}
+        return {role: file_digest(path)[0] for role, path in given.items() if path is not None}
 
 
 NO_TEXTS = Texts()
@@ -195,7 +195,7 @@ class Member:
         """
         folder = downloads / f"{self.crc:08x}-{self.size}"
         target = folder / self.name
-        with zipball.writing(self.name):
+        with zipball.on_disk(self.name):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(target.with_name(target.name + ".lock")):
                 if target.exists() and _crc32(target) != self.crc:
@@ -222,7 +222,7 @@ def member(bundle: Path, source: str) -> Member:
     Raises:
         SourceError: The bundle must not be opened, is damaged, or does not hold it once.
     """
-    with zipball.writing(bundle.name), zipball.reading(bundle) as (_, archive):
+    with zipball.on_disk(bundle.name), zipball.reading(bundle) as (_, archive):
         entries = archive.infolist()
         zipball.check_entries(bundle, entries)
     zips = [e for e in entries if e.filename.lower().endswith(".zip") and not e.filename.startswith("__MACOSX/")]
@@ -336,7 +336,7 @@ def identified(local: Local, texts: Texts = NO_TEXTS) -> Archive:
         SourceError: It cannot be read, or it is not the pinned one.
     """
     if local.path.is_file() and not _CHECKPOINT_FILE.search(local.path.name):
-        return _checked(local, *of_file(local.path))
+        return _checked(local, *file_digest(local.path))
     found = identity(find(local.path, texts))
     check(found.name, found.sha256, found.size, local.pin)
     return found
@@ -406,9 +406,9 @@ def fetch_module(location: Location, downloads: Path, progress: Progress | None 
         path = location.taken_out(downloads) if isinstance(location, Member) else location
         if not path.is_file():
             raise SourceError(f"there is no module at {path}", hint="give a directory, a tar.gz, or a URL")
-        archive = Archive(path.name, path, *of_file(path))
+        archive = Archive(path.name, path, *file_digest(path))
     into = downloads / "modules" / archive.sha256[:16]
-    with zipball.writing(archive.name), FileLock(_made(into.parent) / f"{into.name}.lock"):
+    with zipball.on_disk(archive.name), FileLock(_made(into.parent) / f"{into.name}.lock"):
         if not into.exists():
             part = into.with_name(f"{into.name}.part")
             shutil.rmtree(part, ignore_errors=True)
@@ -497,7 +497,7 @@ def identity(files: Files, known: Mapping[str, tuple[str, int]] | None = None) -
     if files.archive is not None:
         return files.archive
     own = digests(files.weights(), known)
-    own |= {role: of_file(path) for role, path in files.texts().items() if role not in files.apart}
+    own |= {role: file_digest(path) for role, path in files.texts().items() if role not in files.apart}
     digest = hashlib.sha256()
     for name, (sha256, _) in own.items():
         digest.update(os.fsencode(name) + f"\0{sha256}\n".encode())
@@ -633,7 +633,7 @@ def digests(paths: Iterable[Path], known: Mapping[str, tuple[str, int]] | None =
     Raises:
         SourceError: One cannot be read.
     """
-    return {path.name: (known or {}).get(path.name) or of_file(path) for path in paths}
+    return {path.name: (known or {}).get(path.name) or file_digest(path) for path in paths}
 
 
 def check(name: str, sha256: str, size: int, pin: Pin | None) -> None:

@@ -37,7 +37,7 @@ def unpack(path: Path, into: Path) -> tuple[str, int]:
     Raises:
         SourceError: The archive is one of these, or damaged.
     """
-    with writing(path.name), Hasher() as hasher, reading(path) as (stream, archive):
+    with on_disk(path.name), Hasher() as hasher, reading(path) as (stream, archive):
         entries = archive.infolist()
         check_entries(path, entries)
         stream.follow(hasher)
@@ -107,8 +107,8 @@ def reading(path: Path) -> Iterator[tuple[_Zip, zipfile.ZipFile]]:
 
 
 @contextmanager
-def writing(name: str) -> Iterator[None]:
-    """What is written of an archive: what the disk refuses is an error of the source."""
+def on_disk(name: str) -> Iterator[None]:
+    """What the disk refuses is an error of the source."""
     try:
         yield
     except OSError as error:
@@ -164,7 +164,7 @@ def copy(packed: Any, unpacked: BinaryIO, size: int, what: str) -> None:
     """Inflate one entry, and no more of it than the directory of the zip announces.
 
     Raises:
-        SourceError: It has other bytes than that.
+        SourceError: It has more or fewer.
     """
     done = 0
     while chunk := packed.read(_CHUNK):

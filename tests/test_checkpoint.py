@@ -446,6 +446,12 @@ def test_data_that_shrinks_or_goes_after_opening_is_an_error_of_the_checkpoint(
         data(prefix).write_bytes(b"")
         with pytest.raises(CheckpointError, match="damaged: b/kernel: its data file ends at byte"):
             found["b/kernel"]
+    for lost in (1, 5):
+        prefix = copy(written(small), tmp_path)
+        with Checkpoint(prefix) as found:
+            data(prefix).write_bytes(data(prefix).read_bytes()[:-lost])
+            with pytest.raises(CheckpointError, match="its data file ends at byte"):
+                list(found.whole(dict.fromkeys(found.variables, 4)))
     prefix = copy(written(small), tmp_path)
     with Checkpoint(prefix) as found:
         data(prefix).unlink()

@@ -2,11 +2,13 @@
 
 import hashlib
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubpush import digests
 from hubpush.digests import Hasher
 
 
@@ -31,7 +33,7 @@ def test_nothing_waits_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
             hashed.append(block)
 
     with Hasher() as found:
-        monkeypatch.setattr(found, "_sums", {"a": Slow()})
+        monkeypatch.setattr(digests, "hashlib", SimpleNamespace(sha256=Slow))
         given: list[int] = []
 
         def give() -> None:
@@ -59,20 +61,32 @@ def test_where_processors_have_their_work_no_thread_is_started() -> None:
     assert found.sha256("a") == hashlib.sha256(b"one").hexdigest()
 
 
-def test_sums_are_computed_side_by_side() -> None:
-    """A sum that waits for its thread keeps no other one waiting."""
-    threads, done = set[int](), threading.Barrier(2)
+def test_sums_are_computed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written does not wait for what is read; of many files that are read, no more threads are started."""
+    threads, met = set[int](), threading.Barrier(2)
 
     class Met:
-        def update(self, _: bytes) -> None:
+        def update(self, block: bytes) -> None:
             threads.add(threading.get_ident())
-            done.wait(10)
+            if block == b"met":
+                met.wait(10)
 
+    before = threading.active_count()
+    monkeypatch.setattr(digests, "hashlib", SimpleNamespace(sha256=Met))
     with Hasher() as found:
-        found._sums = {"a": Met(), "b": Met()}  # type: ignore[dict-item]
-        found.update("a", b"x")
-        found.update("b", b"x")
+        found.update("written", b"met")
+        found.update("shard 0", b"met")
+        for n in range(1, 20):
+            found.update(f"shard {n}", b"x")
+        assert threading.active_count() == before + 2
     assert len(threads) == 2
+
+
+def test_what_cannot_be_hashed_is_an_error_and_no_endless_wait() -> None:
+    """Blocks behind it are taken all the same, and the end of the block tells it."""
+    with pytest.raises(BufferError), Hasher() as found:
+        for _ in range(20):
+            found.update("a", memoryview(b"abcdef")[::2])
 
 
 def test_its_threads_end_with_the_block() -> None:

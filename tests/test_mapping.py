@@ -72,5 +72,5 @@ def test_a_part_that_every_model_has_cannot_be_missing_whole(tmp_path: Path) -> 
     variables = {name: value for name, value in bert_variables(TINY).items() if "/embeddings/" not in name}
     prefix = write_checkpoint(tmp_path / "bert_model.ckpt", variables)
     with pytest.raises(ModelError, match="missing variable bert/embeddings/word_embeddings") as caught:
-        _account(prefix).require()
+        mapping.account(found := Checkpoint(prefix), TINY, mapping.recognize(found)).require()
     assert "5 mistake(s)" in caught.value.message

@@ -412,6 +412,13 @@ def test_bytes_do_not_depend_on_the_process(
     assert [tuple(line.split()) for line in done.stdout.splitlines()] == expected
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 65), (385, 1), (384, 64), (769, 130), (1000, 4096)])
+def test_a_transposed_kernel_is_numpys(shape: tuple[int, int]) -> None:
+    """Strips and tiles of a matrix whose rows lie apart in memory come to its transpose, whatever its sides."""
+    kernel = np.random.default_rng(3).standard_normal((shape[0], shape[1] + 16)).astype(np.float32)[:, : shape[1]]
+    assert b"".join(model._transposed(kernel)) == kernel.T.tobytes()
+
+
 def test_memory_stays_at_a_few_kernels(tmp_path: Path) -> None:
     """Converting 60 MB takes the memory of a kernel and a dozen blocks of 1 MiB, not that of the model or a table."""
     config = TINY | {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 2, "vocab_size": 52_000}

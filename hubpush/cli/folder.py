@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -224,11 +225,17 @@ def _convert_family(
     chosen, failures = catalog.select(loaded, models), list[HubpushError]()
 
     def size(release: Release) -> int:
+        """Bytes to read, as far as lock and disk tell; no server is asked for that."""
+        pin = lock.sources.get(release.source)
+        if pin is not None and pin.size is not None:
+            return pin.size
         with suppress(HubpushError, OSError):
             location = resolve(release.source, path.parent, mirror)
-            if isinstance(location, Path) and location.is_dir():
-                return sum(entry.stat().st_size for entry in location.iterdir())
-            if not isinstance(location, str):  # no server is asked for that
+            if isinstance(location, Path) and not location.is_file():
+                inside, prefix = (location, "") if location.is_dir() else (location.parent, location.name)
+                data = (p for p in inside.rglob("*.data-*") if p.name.startswith(prefix))
+                return sum(p.stat().st_size for p in data)
+            if not isinstance(location, str):
                 return size_of(location) or 0
         return 0
 
@@ -242,7 +249,7 @@ def _convert_family(
                 lock.sources.get(release.source),
                 work,
                 allow_nonfinite=allow_nonfinite,
-                alone=len(chosen) == 1,
+                alone=len(chosen) == 1 or (os.cpu_count() or 1) > 2,
             )
         except HubpushError as error:
             return error
