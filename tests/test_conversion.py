@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hubpush import catalog, conversion, source
 from hubpush.digests import file_sha256
 from tests.checkpoints import TINY, write_release, zip_release
+from tests.servers import Reply, Server, pin
 from tests.workshop import Result, Workshop, imports
 
 FACTS = catalog.single("a/b", "c", license="mit").releases[0]
@@ -57,11 +59,12 @@ def test_each_byte_is_read_once_and_written_once(large: Path, tmp_path: Path, ki
         assert build.source.files[path.name].sha256 == file_sha256(path)
 
 
-def test_what_was_converted_is_recorded_as_if_it_were_read_again(large: Path, tmp_path: Path) -> None:
-    """Digests from the pass make the record that reading all files for theirs makes."""
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_was_converted_is_recorded_as_if_it_were_read_again(large: Path, tmp_path: Path, alone: bool) -> None:
+    """Digests from the pass, hashed beside it or within, make the record that reading all files for theirs makes."""
     files = source.find(large)
     (tmp_path / "model").mkdir()
-    done = conversion.convert(files, tmp_path / "model", FACTS)
+    done = conversion.convert(files, tmp_path / "model", FACTS, alone=alone)
     known, read = (
         conversion.record(FACTS, files, tmp_path / "model", done.reading, None, written=written)
         for written in (done.written, None)
@@ -97,19 +100,27 @@ def test_a_family_becomes_a_folder_for_each_release(shop: Workshop, tmp_path: Pa
         assert json.loads((one / "hubpush.json").read_text())["build"]["source"]["name"] == f"{name}.zip"
 
 
-@pytest.mark.parametrize("kind", ["zip", "directory"])
-def test_the_largest_of_a_family_comes_first(shop: Workshop, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["zip", "directory", "url"])
+def test_the_largest_of_a_family_comes_first(shop: Workshop, tmp_path: Path, kind: str, server: Server) -> None:
     """Where two are converted at a time, what takes longest is not left for the end."""
     config = TINY | {"vocab_size": 9000}
     folder = tmp_path / "tiny-b"
     write_release(folder, config=config)
-    if kind == "zip":
+    if kind in ("zip", "url"):
         zip_release(folder, shop.root / "tiny-b.zip")
     else:
         shutil.copytree(folder, shop.root / "tiny-b")
         (shop.root / "tiny-b.zip").unlink()
-    (shop.root / "tinies.lock.json").write_text('{"format": 1}')
-    result = _convert(shop, "-q")
+    pins, mirror = dict[str, Any](), str(shop.root)
+    if kind == "url":  # no server is asked for its sizes: the lock has them
+        mirror = server.url
+        for name in ("tiny-a.zip", "tiny-b.zip"):
+            body = (shop.root / name).read_bytes()
+            server.serve(f"/{name}", Reply(body))
+            pins[name] = pin(body).model_dump(exclude_none=True)
+    (shop.root / "tinies.lock.json").write_text(json.dumps({"format": 1, "sources": pins}))
+    work = ("--work", tmp_path / "work")
+    result = shop.run("convert", mirror, shop.root / "out", "--family", shop.family, "-q", *work)
     assert result.code == 0, result.err
     assert [Path(line).name for line in result.out.split()] == ["tiny-b", "tiny-a"]
 

@@ -231,10 +231,8 @@ def _convert_family(
             return pin.size
         with suppress(HubpushError, OSError):
             location = resolve(release.source, path.parent, mirror)
-            if isinstance(location, Path) and not location.is_file():
-                inside, prefix = (location, "") if location.is_dir() else (location.parent, location.name)
-                data = (p for p in inside.rglob("*.data-*") if p.name.startswith(prefix))
-                return sum(p.stat().st_size for p in data)
+            if isinstance(location, Path) and location.is_dir():
+                return sum(file.stat().st_size for file in location.rglob("*.data-*"))
             if not isinstance(location, str):
                 return size_of(location) or 0
         return 0
